@@ -3,6 +3,7 @@
 # Each target builds what it needs in .venv once and reuses it; another Python: PYTHON=python3.12 make demo
 
 PYTHON ?= python3
+TEST_PROCESSES ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Errors and nothing below them: a machine with odd index settings gets a page of warnings otherwise.
@@ -32,7 +33,7 @@ demo: $(TRAIN)
 	@$(BIN)/orbitune demo
 
 test: $(DEV)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 check: $(DEV)
 	@$(BIN)/ruff check

@@ -128,3 +128,17 @@ class ContactPlan:
     def of_kind(self, kind: str) -> NDArray[np.int64]:
         """Row numbers of the contacts of one kind, in time order."""
         return np.flatnonzero(self.kind == KINDS.index(kind))
+
+    def ground_intervals(self, satellite: int) -> NDArray[np.float64]:
+        """When the satellite can send to some station: disjoint intervals [N, 2] in s, in time order."""
+        rows = np.flatnonzero((self.source == satellite) & (self.kind == KINDS.index("downlink")))
+        if not len(rows):
+            return np.empty((0, 2))
+        start_s, latest_s = self.start_s[rows], np.maximum.accumulate(self.end_s[rows])
+        # Rows are sorted by start: a gap lies where one starts after all before it have ended.
+        gap = start_s[1:] > latest_s[:-1]
+        return np.stack([start_s[np.r_[True, gap]], latest_s[np.r_[gap, True]]], axis=1)
+
+    def ever_in_contact(self, satellite: int) -> bool:
+        """Whether the satellite can send to a station at any time of the horizon."""
+        return len(self.ground_intervals(satellite)) > 0

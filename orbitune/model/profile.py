@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from typing import Any
 
 from orbitune.errors import InputError
 
@@ -36,6 +37,7 @@ class ModelProfile:
     Attributes:
         name: Name as written in scenarios, for instance "galileo-nano".
         source: Where the numbers come from.
+        chip_px: Side of the square images that the figures hold for.
         sample_bytes: Raw size of one sample as a satellite stores and would downlink it.
         feature_width: Length of the pooled feature vector that the head reads.
         embedding, blocks, final: The parts, in order. `final` is the last norm and the pooling.
@@ -43,6 +45,7 @@ class ModelProfile:
 
     name: str
     source: str
+    chip_px: int
     sample_bytes: float
     feature_width: int
     embedding: PartProfile
@@ -83,13 +86,12 @@ def load_profile(name: str) -> ModelProfile:
     return profile_from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def profile_from_json(content: dict[str, object]) -> ModelProfile:
+def profile_from_json(content: dict[str, Any]) -> ModelProfile:
     """Build a profile from its JSON form, in which `blocks` may be {"repeat": n, ...one block...}."""
-    fields = dict(content)
-    blocks = fields.pop("blocks")
+    blocks = content["blocks"]
     if isinstance(blocks, dict):
-        repeat = blocks.pop("repeat")
-        blocks = [blocks] * repeat
-    assert isinstance(blocks, list)
-    parts = {key: PartProfile(**fields.pop(key)) for key in ("embedding", "final")}  # type: ignore[arg-type]
-    return ModelProfile(**parts, blocks=tuple(PartProfile(**block) for block in blocks), **fields)  # type: ignore[arg-type]
+        one = {key: value for key, value in blocks.items() if key != "repeat"}
+        blocks = [one] * blocks["repeat"]
+    parts = {key: PartProfile(**content[key]) for key in ("embedding", "final")}
+    rest = {key: value for key, value in content.items() if key not in ("embedding", "final", "blocks")}
+    return ModelProfile(**parts, blocks=tuple(PartProfile(**block) for block in blocks), **rest)

@@ -1,0 +1,273 @@
+"""What every method shares: the `Job` it plans, the `Method` contract, and the loop that turns both into a timeline.
+
+To add a method, write one file with a class that has these members and list it in `methods/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from orbitune.cost.system import System
+from orbitune.cost.transfer import CODEC_BYTES
+from orbitune.errors import PlanError
+from orbitune.model.partition import OPTIMIZER_COPIES, Partition, params_bytes
+from orbitune.model.profile import PartProfile
+from orbitune.strategies import inter_orbit, intra_orbit
+from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
+from orbitune.timeline.activity import Held, Payload, Timeline, whole
+from orbitune.timeline.bounds import Need
+from orbitune.timeline.simulate import HorizonEnd, Schedule
+
+FP32_BYTES = 4
+LABEL_BYTES = 1
+"""One class number below 256 per sample."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Which way of each communication strategy is used, and the slot of the flow network in seconds."""
+
+    intra_orbit: str
+    satellite_ground: str
+    inter_orbit: str
+    slot_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a method needs to plan a training run, and nothing of where it came from.
+
+    `samples[i]` is how many samples satellite i holds, `batch[i]` how many it uses in one optimiser step.
+    """
+
+    system: System
+    partition: Partition
+    trains: str
+    server_encoder: str
+    rounds: int
+    local_steps: int
+    samples: tuple[int, ...]
+    batch: tuple[int, ...]
+    optimizer: str
+    codec: str
+    ways: Ways
+    preloaded: bool
+    deliver_to: str
+
+    @property
+    def has_rings(self) -> bool:
+        """Whether satellites of a plane work together over their ring."""
+        return self.ways.intra_orbit != "none"
+
+    @cached_property
+    def rings(self) -> tuple[tuple[int, ...], ...]:
+        """The groups that average over their own links: the planes, or each satellite alone."""
+        nodes = self.system.nodes
+        return nodes.planes if self.has_rings else tuple((satellite,) for satellite in nodes.satellites)
+
+    @cached_property
+    def pools(self) -> tuple[tuple[int, ...], ...]:
+        """The groups whose members can send each other's data to the ground; `direct` leaves everyone alone."""
+        if self.ways.satellite_ground == "direct":
+            return tuple((satellite,) for satellite in self.system.nodes.satellites)
+        return self.rings
+
+    @property
+    def wire_bytes(self) -> float:
+        """Bytes of one sample's activations at the cut, as they cross."""
+        return self.partition.wire_bytes / FP32_BYTES * CODEC_BYTES[self.codec]
+
+    @property
+    def feature_bytes(self) -> float:
+        """Bytes of one sample's pooled feature, as it crosses."""
+        return self.partition.profile.feature_bytes / FP32_BYTES * CODEC_BYTES[self.codec]
+
+    def trained(self, parts: tuple[PartProfile, ...]) -> tuple[PartProfile, ...]:
+        """Those of `parts` whose weights train."""
+        if self.trains == "head":
+            return ()
+        frozen = () if self.trains == "full" else (self.partition.profile.embedding,)
+        return tuple(part for part in parts if not any(part is other for other in frozen))
+
+    def training_memory(self, parts: tuple[PartProfile, ...]) -> float:
+        """Weights, gradients and optimiser state of the parts and the head, in bytes, without activations."""
+        extra = 1 + OPTIMIZER_COPIES[self.optimizer]
+        head = self.partition.head.params_bytes
+        return params_bytes(parts) + extra * params_bytes(self.trained(parts)) + (1 + extra) * head
+
+    def require_memory(self, node: int, needed: float, what: str) -> float:
+        """Return `needed`, or refuse with numbers where it exceeds the node's memory."""
+        memory = self.system.computer(node).memory_bytes
+        if needed > memory:
+            name = self.system.nodes.name(node)
+            side = "server" if node == self.system.nodes.server else "satellite"
+            raise PlanError(
+                f"{what} needs {needed / 1e9:.2f} GB on {name}, which has {side}.memory_gb = {memory / 1e9:g}; use a "
+                f"smaller train.batch_size, train less (train.trains), or move the cut (model.cut_after_block)"
+            )
+        return needed
+
+
+class Method(Protocol):
+    """A complete scheme. Each step books its work from `start_s` on and returns when it is done.
+
+    `learner` names the training that belongs to it: "split", "federated" or "central".
+    """
+
+    name: str
+    learner: str
+    private: tuple[str, ...]
+
+    def prepare(self, job: Job) -> Job:
+        """The job with whatever switches this method fixes."""
+
+    def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Bring what must be in place before the first round."""
+
+    def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
+        """One training round."""
+
+    def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Bring the result to where it is wanted."""
+
+    def needs(self, job: Job, rounds: int) -> list[Need]:
+        """What any schedule of `rounds` rounds has to do; the lower bound rests on this alone."""
+
+
+def plan(method: Method, job: Job, on_round: Callable[[int, float], None] | None = None) -> Timeline:
+    """Book deployment, every round and delivery, each starting when the one before has ended.
+
+    Where the contact plan ends first, planning stops after the last complete round and the timeline says so.
+
+    Raises:
+        PlanError: Not even the first round can be completed, or something does not fit.
+    """
+    schedule = Schedule(job.system)
+    _initial(method, job, schedule)
+    schedule.phase = "deploy"
+    now = method.deploy(job, schedule, 0.0)
+    stopped, done = "", 0
+    for index in range(job.rounds + 1):
+        mark = _mark(schedule)
+        try:
+            if index == job.rounds:
+                schedule.phase = "deliver"
+                method.deliver(job, schedule, now)
+            else:
+                schedule.phase, schedule.round = "train", index
+                now = method.round(job, schedule, index, now)
+                done = index + 1
+        except HorizonEnd as end:
+            _rewind(schedule, mark)
+            stopped = f"{schedule.phase} stopped after {done} of {job.rounds} rounds: {end}"
+            break
+        if on_round is not None and schedule.phase == "train":
+            on_round(index, now)
+    if not done:
+        raise PlanError(f"{method.name}: {stopped}")
+    return schedule.timeline(method.name, method.private, done, stopped)
+
+
+def _mark(schedule: Schedule) -> tuple[int, int, int]:
+    return len(schedule.activities), len(schedule.spans), len(schedule.promises)
+
+
+def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
+    activities, spans, promises = mark
+    del schedule.activities[activities:], schedule.spans[spans:], schedule.promises[promises:]
+
+
+def _initial(method: Method, job: Job, schedule: Schedule) -> None:
+    """What nodes hold before the first second: images and labels on board, weights at the server."""
+    nodes = job.system.nodes
+    for satellite, count in enumerate(job.samples):
+        images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
+        schedule.initial += [(satellite, images), (satellite, whole("label", {satellite}, 0, count * LABEL_BYTES))]
+    weights = initial_weights(job, (*job.partition.front, *job.partition.rest))
+    schedule.initial.append((nodes.server, weights))
+    if job.preloaded:
+        on_board = onboard_weights(method, job)
+        schedule.initial += [(satellite, on_board) for satellite in nodes.satellites if on_board.size]
+
+
+def initial_weights(job: Job, parts: tuple[PartProfile, ...]) -> Payload:
+    """Untrained weights of the head and some parts; nobody's samples are in them yet."""
+    return whole("weights", (), 0, job.partition.head.params_bytes + params_bytes(parts))
+
+
+def onboard_weights(method: Method, job: Job) -> Payload:
+    """What a satellite must hold before it can take part."""
+    parts = {"split": job.partition.front, "federated": (*job.partition.front, *job.partition.rest), "central": ()}
+    if method.learner == "central":
+        return Payload("weights", frozenset(), 0, 0, 0)
+    return initial_weights(job, parts[method.learner])
+
+
+# -- steps that several methods take ---------------------------------------------------------------------------------
+
+
+def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
+    """Bring one payload from the server to every satellite: once to each ring, then around it."""
+    schedule.stage = stage
+    cargos = [Cargo(ring, (Held(payload, start_s),)) for ring in job.rings]
+    landed = send_up(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
+    ring_of = {satellite: ring for ring in job.rings for satellite in ring}
+    end_s = max(held.since_s for _, held in landed)
+    for satellite, held in sorted(landed, key=lambda landing: (landing[1].since_s, landing[0])):
+        arrivals = intra_orbit.broadcast(schedule, ring_of[satellite], satellite, held, job.ways.intra_orbit)
+        end_s = max(end_s, *arrivals.values())
+    for satellite in job.system.nodes.satellites:
+        schedule.promise(satellite, payload, end_s)
+    return schedule.span(start_s, end_s)
+
+
+def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
+    """Bring one payload that every satellite holds to the server."""
+    schedule.stage = stage
+    cargo = Cargo(tuple(job.system.nodes.satellites), (Held(payload, start_s),))
+    arrived = bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s)
+    schedule.promise(job.system.nodes.server, payload, arrived[payload])
+    return schedule.span(start_s, arrived[payload])
+
+
+def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_s: float) -> float:
+    """Average what the satellites trained: around each ring, then across the planes."""
+    schedule.stage = "average in planes"
+    totals: list[Held] = []
+    for ring in job.rings:
+        held = {satellite: Held(updates[satellite], start_s) for satellite in ring}
+        reduced = intra_orbit.all_reduce(schedule, ring, held, job.ways.intra_orbit)
+        totals.append(Held(reduced[ring[0]].payload, max(total.since_s for total in reduced.values())))
+    now = schedule.span(start_s, max(total.since_s for total in totals))
+    schedule.stage = "average across planes"
+    combined = inter_orbit.combine(
+        schedule,
+        job.rings,
+        [Held(total.payload, now) for total in totals],
+        job.ways.inter_orbit,
+        intra_way=job.ways.intra_orbit,
+        ground_way=job.ways.satellite_ground,
+        slot_s=job.ways.slot_s,
+    )
+    end_s = max(held.since_s for held in combined.values())
+    for satellite, held in combined.items():
+        schedule.promise(satellite, held.payload, end_s)
+    return schedule.span(now, end_s)
+
+
+def everyone(job: Job) -> frozenset[int]:
+    """Origins of anything averaged over all satellites."""
+    return frozenset(job.system.nodes.satellites)
+
+
+def per_satellite(job: Job, amount: float, counts: Sequence[int]) -> dict[int, float]:
+    """`amount` per sample times the samples of each satellite."""
+    return {satellite: amount * counts[satellite] for satellite in job.system.nodes.satellites}
+
+
+def per_pool(job: Job, amount: float, counts: Sequence[int]) -> dict[int, float]:
+    """`amount` per sample times the samples of each pool, by pool number."""
+    return {number: amount * sum(counts[member] for member in pool) for number, pool in enumerate(job.pools)}

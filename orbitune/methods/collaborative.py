@@ -1,0 +1,375 @@
+"""Satellites and ground train together: embedding and head on board, encoder on the ground server.
+
+The method of arXiv:2504.10403 as far as it is known, with our switches (docs/how-it-works.md, "One round"). The variant
+`reconstructed` follows only what is known of the paper: one-way ring, per-slot maximum flow, fp32, no cache, no
+overlap. How the paper combines the planes' heads could not be recovered; there it goes via the ground.
+
+What is averaged is called the update: the trained on-board weights, or, where one shared encoder trains
+(`server_encoder = "shared"`), their gradients, so that every satellite takes the same step as central training would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from orbitune.methods.base import (
+    LABEL_BYTES,
+    Job,
+    Ways,
+    average,
+    everyone,
+    fetch,
+    initial_weights,
+    per_pool,
+    per_satellite,
+    spread,
+)
+from orbitune.model.partition import (
+    backward_flops,
+    forward_flops,
+    largest_activation,
+    params_bytes,
+    saved_bytes,
+)
+from orbitune.strategies import intra_orbit
+from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
+from orbitune.timeline.activity import Held, Payload, whole
+from orbitune.timeline.bounds import Need
+from orbitune.timeline.simulate import Schedule
+
+
+@dataclass(frozen=True)
+class Collaborative:
+    """Split training over the contact plan."""
+
+    name: str = "collaborative"
+    learner: str = "split"
+    private: tuple[str, ...] = ("image", "label")
+
+    def prepare(self, job: Job) -> Job:
+        """Nothing is fixed."""
+        return job
+
+    def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Bring embedding and head to every satellite, unless they flew with it."""
+        if job.preloaded:
+            return start_s
+        return spread(job, schedule, initial_weights(job, job.partition.front), "deploy weights", start_s)
+
+    def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
+        """One round: as many exchanges as training needs, and the averaging of what satellites trained."""
+        now = start_s
+        updates: dict[int, Payload] = {}
+        for exchange in _exchanges(job, index):
+            now = exchange.run(schedule, now)
+            updates = {satellite: exchange.update(satellite) for satellite in job.system.nodes.satellites}
+            if exchange.averaged:
+                now = average(job, schedule, updates, now)
+        return now
+
+    def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Join encoder and head where they are wanted."""
+        if job.deliver_to == "server":
+            last = _last_version(job, job.rounds - 1)
+            return fetch(job, schedule, _update(job, everyone(job), last), "deliver weights", start_s)
+        if not job.trained(job.partition.rest):
+            return start_s
+        model = _model(job, _last_version(job, job.rounds - 1))
+        return spread(job, schedule, model, "deliver weights", start_s)
+
+    def needs(self, job: Job, rounds: int) -> list[Need]:
+        """The same steps without any schedule."""
+        needs: list[Need] = []
+        groups = job.rings
+        if not job.preloaded:
+            needs.append(_shared_need(job, "up", "deploy", 0, initial_weights(job, job.partition.front).size, groups))
+        for index in range(rounds):
+            for exchange in _exchanges(job, index):
+                needs += exchange.needs()
+                if exchange.averaged:
+                    needs.append(
+                        _shared_need(job, "combine", "train", index, _update(job, everyone(job), 0).size, groups)
+                    )
+        if job.deliver_to == "server":
+            size = _update(job, everyone(job), 0).size
+            everybody = (tuple(job.system.nodes.satellites),)
+            needs.append(_shared_need(job, "down", "deliver", rounds, size, everybody))
+        elif job.trained(job.partition.rest):
+            needs.append(_shared_need(job, "up", "deliver", rounds, _model(job, 0).size, groups))
+        return needs
+
+
+@dataclass(frozen=True)
+class Reconstructed(Collaborative):
+    """What is known of the paper, nothing added; never to be called the paper's result."""
+
+    name: str = "reconstructed"
+
+    def prepare(self, job: Job) -> Job:
+        """One-way ring, maximum flow per slot, heads combined via the ground, fp32."""
+        return replace(job, ways=Ways("ring", "max_flow", "via_ground", job.ways.slot_s), codec="fp32")
+
+
+def _shared_need(
+    job: Job, kind: str, phase: str, index: int, size: int, groups: tuple[tuple[int, ...], ...]
+) -> Need:
+    each = {number: float(size) for number in range(len(groups))}
+    return Need(kind, phase, index, f"{phase} weights", each, each, groups)
+
+
+def _on_board_bytes(job: Job) -> float:
+    return job.partition.head.params_bytes + params_bytes(job.trained(job.partition.front))
+
+
+def _update(job: Job, origins: frozenset[int], version: int) -> Payload:
+    return whole("update", origins, version, _on_board_bytes(job))
+
+
+def _model(job: Job, version: int) -> Payload:
+    """What trained on the server."""
+    return whole("model", everyone(job), version, params_bytes(job.trained(job.partition.rest)))
+
+
+def _last_version(job: Job, index: int) -> int:
+    return _exchanges(job, index)[-1].version
+
+
+def _exchanges(job: Job, index: int) -> list[Exchange]:
+    """The exchanges of one round.
+
+    A frozen encoder needs one: the samples of all local steps cross together. A training encoder needs one for each
+    optimiser step, averaged at once when it is shared, at the end of the round when each satellite has its own copy.
+    """
+    if job.trains == "head":
+        counts = tuple(size * job.local_steps for size in job.batch)
+        return [Exchange(job, index, index, counts, averaged=True, trained_before=index - 1)]
+    first, shared = index * job.local_steps, job.server_encoder == "shared"
+    return [
+        Exchange(
+            job,
+            index,
+            version := first + step,
+            job.batch,
+            averaged=shared or step == job.local_steps - 1,
+            trained_before=version - 1 if shared else first - 1,
+        )
+        for step in range(job.local_steps)
+    ]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One trip of a batch: embeddings down, features up and, where something before the head trains, gradients back.
+
+    `version` numbers the exchanges of the run; `counts[i]` is how many samples satellite i puts in; `trained_before` is
+    the version of the average that the satellites start from, negative for the weights they were given.
+    """
+
+    job: Job
+    index: int
+    version: int
+    counts: tuple[int, ...]
+    averaged: bool
+    trained_before: int
+
+    @property
+    def rest_trains(self) -> bool:
+        """Whether a gradient must reach the server."""
+        return self.job.trains != "head"
+
+    @property
+    def front_trains(self) -> bool:
+        """Whether a gradient must come back to the satellites."""
+        return bool(self.job.trained(self.job.partition.front))
+
+    def data(self, kind: str, satellite: int) -> Payload:
+        """One satellite's embeddings, features, or a gradient of them."""
+        each = self.job.wire_bytes if kind.startswith("embedding") else self.job.feature_bytes
+        return whole(kind, {satellite}, self.version, each * self.counts[satellite])
+
+    def update(self, satellite: int) -> Payload:
+        """What one satellite contributes to the average."""
+        return _update(self.job, frozenset({satellite}), self.version)
+
+    @property
+    def before(self) -> Payload:
+        """The on-board weights that this exchange starts from."""
+        if self.trained_before < 0:
+            return initial_weights(self.job, self.job.partition.front)
+        return _update(self.job, everyone(self.job), self.trained_before)
+
+    def run(self, schedule: Schedule, start_s: float) -> float:
+        """Book the whole exchange; each stage starts when the one before has ended."""
+        now = self._embed(schedule, start_s)
+        now = self._to_server(schedule, "embedding", now)
+        now = self._server(schedule, "encode", now)
+        now = self._to_satellites(schedule, "feature", now)
+        now = self._head(schedule, now)
+        if self.rest_trains:
+            now = self._to_server(schedule, "feature_gradient", now)
+            now = self._server(schedule, "encoder backward", now)
+        if self.front_trains:
+            now = self._to_satellites(schedule, "embedding_gradient", now)
+            now = self._front_backward(schedule, now)
+        return now
+
+    # -- on board ------------------------------------------------------------------------------------------------
+
+    def _embed(self, schedule: Schedule, start_s: float) -> float:
+        flops = per_satellite(self.job, forward_flops(self.job.partition.front), self.counts)
+        makes = {satellite: (self.data("embedding", satellite),) for satellite in flops}
+        return self._on_board(schedule, "embed", flops, self._image_needs(), makes, start_s)
+
+    def _image_needs(self) -> dict[int, tuple[Payload, ...]]:
+        job = self.job
+        each = job.partition.profile.sample_bytes
+        return {s: (whole("image", {s}, 0, each * count),) for s, count in enumerate(job.samples)}
+
+    def _head(self, schedule: Schedule, start_s: float) -> float:
+        head = self.job.partition.head
+        flops = per_satellite(self.job, head.flops_forward + head.flops_backward, self.counts)
+        labels = {s: whole("label", {s}, 0, self.job.samples[s] * LABEL_BYTES) for s in flops}
+        needs = {s: (self.data("feature", s), labels[s], self.before) for s in flops}
+        makes: dict[int, tuple[Payload, ...]] = {}
+        for satellite in flops:
+            gradient = (self.data("feature_gradient", satellite),) if self.rest_trains else ()
+            done = () if self.front_trains or not self.averaged else (self.update(satellite),)
+            makes[satellite] = (*gradient, *done)
+        return self._on_board(schedule, "head step", flops, needs, makes, start_s)
+
+    def _front_backward(self, schedule: Schedule, start_s: float) -> float:
+        trained = self.job.trained(self.job.partition.front)
+        flops = per_satellite(self.job, backward_flops(trained), self.counts)
+        needs = {s: (self.data("embedding_gradient", s),) for s in flops}
+        makes = {s: (self.update(s),) if self.averaged else () for s in flops}
+        return self._on_board(schedule, "embedding backward", flops, needs, makes, start_s)
+
+    def _on_board(
+        self,
+        schedule: Schedule,
+        stage: str,
+        flops: Mapping[int, float],
+        needs: Mapping[int, tuple[Payload, ...]],
+        makes: Mapping[int, tuple[Payload, ...]],
+        start_s: float,
+    ) -> float:
+        schedule.stage = stage
+        front = self.job.partition.front
+        ends = []
+        for satellite, amount in flops.items():
+            kept = saved_bytes(front) if self.front_trains else largest_activation(front)
+            memory = self.job.require_memory(
+                satellite, self.job.training_memory(front) + kept * self.counts[satellite], stage
+            )
+            ends.append(schedule.compute(satellite, amount, start_s, needs[satellite], makes[satellite], memory))
+        return schedule.span(start_s, max(ends))
+
+    # -- on the ground -------------------------------------------------------------------------------------------
+
+    def _server(self, schedule: Schedule, stage: str, start_s: float) -> float:
+        """Encoder forward or backward over the samples of all satellites."""
+        schedule.stage = stage
+        forward = stage == "encode"
+        took, gave = ("embedding", "feature") if forward else ("feature_gradient", "embedding_gradient")
+        satellites = self.job.system.nodes.satellites
+        needs = [self.data(took, satellite) for satellite in satellites]
+        makes = [self.data(gave, satellite) for satellite in satellites] if forward or self.front_trains else []
+        if not forward and self.averaged:
+            makes.append(_model(self.job, self.version))
+        flops, memory = self._server_cost(forward)
+        return schedule.span(
+            start_s, schedule.compute(self.job.system.nodes.server, flops, start_s, needs, makes, memory)
+        )
+
+    def _server_cost(self, forward: bool) -> tuple[float, float]:
+        """FLOPs and memory of one server pass.
+
+        Where the activations of all samples do not fit until the gradients come back, each group of samples is
+        computed again before its backward pass (Chen et al., arXiv:1604.06174): one more forward pass.
+        """
+        rest, samples = self.job.partition.rest, sum(self.counts)
+        server = self.job.system.nodes.server
+        weights = self.job.training_memory(rest)
+        kept = weights + saved_bytes(rest) * samples
+        recompute = self.rest_trains and kept > self.job.system.server.memory_bytes
+        if recompute or not self.rest_trains:
+            kept = weights + (saved_bytes(rest) if self.rest_trains else largest_activation(rest)) * max(self.counts)
+        self.job.require_memory(server, kept, "the encoder on the ground")
+        flops = forward_flops(rest) if forward else backward_flops(rest) + recompute * forward_flops(rest)
+        return flops * samples, kept
+
+    # -- across the links ----------------------------------------------------------------------------------------
+
+    def _to_server(self, schedule: Schedule, kind: str, start_s: float) -> float:
+        """Share around the ring (strategy A), then down to the server (strategy B)."""
+        job = self.job
+        noun = kind.replace("_", " ") + "s"
+        schedule.stage = f"share {noun} in planes"
+        held = {s: Held(self.data(kind, s), start_s) for s in job.system.nodes.satellites}
+        ready = [start_s]
+        for pool in job.pools:
+            members = {satellite: held[satellite] for satellite in pool}
+            ready += intra_orbit.all_gather(schedule, pool, members, job.ways.intra_orbit).values()
+        now = schedule.span(start_s, max(ready))
+        schedule.stage = f"bring down {noun}"
+        cargos = [Cargo(pool, tuple(Held(held[s].payload, now) for s in pool)) for pool in job.pools]
+        arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
+        return schedule.span(now, max(arrived.values()))
+
+    def _to_satellites(self, schedule: Schedule, kind: str, start_s: float) -> float:
+        """Up to any satellite of the plane (strategy B reversed), then around the ring to the owner (A)."""
+        job = self.job
+        noun = kind.replace("_", " ") + "s"
+        schedule.stage = f"send up {noun}"
+        cargos = [Cargo(pool, tuple(Held(self.data(kind, s), start_s) for s in pool)) for pool in job.pools]
+        landed = send_up(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
+        now = schedule.span(start_s, max(held.since_s for _, held in landed))
+        schedule.stage = f"hand out {noun} in planes"
+        ends = [now]
+        for pool in job.pools:
+            parts = [
+                (satellite, Held(held.payload, now), min(held.payload.origins))
+                for satellite, held in landed
+                if satellite in pool
+            ]
+            ends += intra_orbit.scatter_from(schedule, pool, parts, job.ways.intra_orbit).values()
+        return schedule.span(now, max(ends))
+
+    # -- for the bound -------------------------------------------------------------------------------------------
+
+    def needs(self) -> list[Need]:
+        """The exchange without a schedule. Frozen parts do not wait for the weights of the round before."""
+        job, part = self.job, self.job.partition
+        head = part.head.flops_forward + part.head.flops_backward
+        embeds_anew = self.front_trains
+        needs = [
+            self._compute("embed", forward_flops(part.front), embeds_anew),
+            self._transfer("down", "bring down embeddings", job.wire_bytes, embeds_anew),
+            self._encoder("encode", forward=True),
+            self._transfer("up", "send up features", job.feature_bytes, self.rest_trains),
+            self._compute("head step", head, True),
+        ]
+        if self.rest_trains:
+            needs.append(self._transfer("down", "bring down feature gradients", job.feature_bytes, True))
+            needs.append(self._encoder("encoder backward", forward=False))
+        if self.front_trains:
+            needs.append(self._transfer("up", "send up embedding gradients", job.wire_bytes, True))
+            needs.append(self._compute("embedding backward", backward_flops(job.trained(part.front)), True))
+        return needs
+
+    def _compute(self, stage: str, each: float, after_weights: bool) -> Need:
+        total = per_satellite(self.job, each, self.counts)
+        grain = dict.fromkeys(total, each)
+        return Need("compute", "train", self.index, stage, total, grain, after_weights=after_weights)
+
+    def _transfer(self, kind: str, stage: str, each: float, after_weights: bool) -> Need:
+        total = per_pool(self.job, each, self.counts)
+        return Need(kind, "train", self.index, stage, total, dict.fromkeys(total, each), self.job.pools, after_weights)
+
+    def _encoder(self, stage: str, forward: bool) -> Need:
+        """The bound leaves recomputation out: another schedule might avoid it."""
+        rest, server = self.job.partition.rest, self.job.system.nodes.server
+        each = forward_flops(rest) if forward else backward_flops(rest)
+        return Need("compute", "train", self.index, stage, {server: each * sum(self.counts)}, {server: each},
+                    after_weights=self.rest_trains)  # fmt: skip

@@ -1,0 +1,88 @@
+"""Bring all raw imagery and labels down once and train centrally: the reference that gives privacy away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbitune.methods.base import LABEL_BYTES, Job, everyone, per_pool, spread
+from orbitune.methods.onboard import raw, sample_flops, whole_model
+from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
+from orbitune.strategies.satellite_ground import Cargo, bring_down
+from orbitune.timeline.activity import Held, Payload, whole
+from orbitune.timeline.bounds import Need
+from orbitune.timeline.simulate import Schedule
+
+
+@dataclass(frozen=True)
+class Download:
+    """Central training on the server."""
+
+    name: str = "download"
+    learner: str = "central"
+    private: tuple[str, ...] = ()
+
+    def prepare(self, job: Job) -> Job:
+        """Nothing is fixed."""
+        return job
+
+    def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """The satellites need nothing."""
+        return start_s
+
+    def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
+        """The first round waits for every image; the others only compute."""
+        now = _bring_images(job, schedule, start_s) if index == 0 else start_s
+        schedule.stage = "train on the ground"
+        server = job.system.nodes.server
+        needs = [payload for satellite in job.system.nodes.satellites for payload in raw(job, satellite)]
+        made = _model(job, index)
+        end_s = schedule.compute(server, _round_flops(job), now, needs, (made,), _memory(job))
+        return schedule.span(now, end_s)
+
+    def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """The server has the model already; satellites get what was trained."""
+        if job.deliver_to == "server":
+            return start_s
+        return spread(job, schedule, _model(job, job.rounds - 1), "deliver weights", start_s)
+
+    def needs(self, job: Job, rounds: int) -> list[Need]:
+        """The same steps without any schedule."""
+        each = job.partition.profile.sample_bytes + LABEL_BYTES
+        images = per_pool(job, each, job.samples)
+        server = job.system.nodes.server
+        grain = dict.fromkeys(images, each)
+        needs = [Need("down", "train", 0, "bring down images", images, grain, job.pools)]
+        work, step = {server: _round_flops(job)}, {server: sample_flops(job)}
+        needs += [Need("compute", "train", index, "train on the ground", work, step) for index in range(rounds)]
+        if job.deliver_to == "satellites":
+            size = dict.fromkeys(range(len(job.rings)), float(_model(job, 0).size))
+            needs.append(Need("up", "deliver", rounds, "deliver weights", size, size, job.rings))
+        return needs
+
+
+def _bring_images(job: Job, schedule: Schedule, start_s: float) -> float:
+    """Each satellite sends its own images on its own passes: sharing them first would only add traffic."""
+    schedule.stage = "bring down images"
+    cargos = [
+        Cargo((satellite,), tuple(Held(payload, start_s) for payload in raw(job, satellite)))
+        for satellite in job.system.nodes.satellites
+    ]
+    arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
+    return schedule.span(start_s, max(arrived.values()))
+
+
+def _model(job: Job, version: int) -> Payload:
+    trained = job.trained(whole_model(job))
+    return whole("model", everyone(job), version, job.partition.head.params_bytes + params_bytes(trained))
+
+
+def _round_flops(job: Job) -> float:
+    return sample_flops(job) * job.local_steps * sum(job.batch)
+
+
+def _memory(job: Job) -> float:
+    """The union batch is worked through satellite by satellite, gradients added up."""
+    parts = whole_model(job)
+    each = largest_activation(parts) if job.trains == "head" else saved_bytes(parts)
+    needed = job.training_memory(parts) + each * max(job.batch)
+    return job.require_memory(job.system.nodes.server, needed, "training the whole model on the ground")

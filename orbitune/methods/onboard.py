@@ -1,0 +1,107 @@
+"""Federated averaging with everything on the satellite: the honest alternative that every ratio refers to.
+
+McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017. Each satellite
+trains the whole model on its own images; only weights cross, around the rings and between the planes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbitune.methods.base import LABEL_BYTES, Job, average, everyone, fetch, initial_weights, per_satellite, spread
+from orbitune.model.partition import backward_flops, forward_flops, largest_activation, params_bytes, saved_bytes
+from orbitune.model.profile import PartProfile
+from orbitune.timeline.activity import Payload, whole
+from orbitune.timeline.bounds import Need
+from orbitune.timeline.simulate import Schedule
+
+
+@dataclass(frozen=True)
+class Onboard:
+    """Local training on every satellite, then averaging."""
+
+    name: str = "onboard"
+    learner: str = "federated"
+    private: tuple[str, ...] = ("image", "label")
+
+    def prepare(self, job: Job) -> Job:
+        """Weights are averaged in full precision; there is no cut for a codec to work on."""
+        return job
+
+    def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Bring the whole model to every satellite, unless it flew with it."""
+        if job.preloaded:
+            return start_s
+        return spread(job, schedule, initial_weights(job, whole_model(job)), "deploy weights", start_s)
+
+    def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
+        """Local steps on every satellite, then one average."""
+        schedule.stage = "train on board"
+        updates = {s: _update(job, frozenset({s}), index) for s in job.system.nodes.satellites}
+        before = _update(job, everyone(job), index - 1) if index else initial_weights(job, whole_model(job))
+        ends = []
+        for satellite, flops in local_flops(job).items():
+            needs = (*raw(job, satellite), before)
+            memory = _memory(job, satellite)
+            ends.append(schedule.compute(satellite, flops, start_s, needs, (updates[satellite],), memory))
+        return average(job, schedule, updates, schedule.span(start_s, max(ends)))
+
+    def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
+        """Every satellite has the model already; the server gets what was trained."""
+        if job.deliver_to == "satellites":
+            return start_s
+        return fetch(job, schedule, _update(job, everyone(job), job.rounds - 1), "deliver weights", start_s)
+
+    def needs(self, job: Job, rounds: int) -> list[Need]:
+        """The same steps without any schedule."""
+        size = float(_update(job, everyone(job), 0).size)
+        each = dict.fromkeys(range(len(job.rings)), size)
+        needs: list[Need] = []
+        if not job.preloaded:
+            weights = dict.fromkeys(each, float(initial_weights(job, whole_model(job)).size))
+            needs.append(Need("up", "deploy", 0, "deploy weights", weights, weights, job.rings))
+        flops = local_flops(job)
+        for index in range(rounds):
+            needs.append(Need("compute", "train", index, "train on board", flops, flops))
+            needs.append(Need("combine", "train", index, "average", each, each, job.rings))
+        if job.deliver_to == "server":
+            everybody = (tuple(job.system.nodes.satellites),)
+            needs.append(Need("down", "deliver", rounds, "deliver weights", {0: size}, {0: size}, everybody))
+        return needs
+
+
+def whole_model(job: Job) -> tuple[PartProfile, ...]:
+    """Both sides of the cut."""
+    return (*job.partition.front, *job.partition.rest)
+
+
+def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
+    """All images and labels of one satellite."""
+    count = job.samples[satellite]
+    images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
+    return images, whole("label", {satellite}, 0, count * LABEL_BYTES)
+
+
+def _update(job: Job, origins: frozenset[int], version: int) -> Payload:
+    size = job.partition.head.params_bytes + params_bytes(job.trained(whole_model(job)))
+    return whole("update", origins, version, size)
+
+
+def sample_flops(job: Job) -> float:
+    """Training FLOPs of one sample through the whole model: forward, and backward through what trains."""
+    head = job.partition.head
+    parts = whole_model(job)
+    backward = backward_flops(job.trained(parts)) + head.flops_backward
+    return forward_flops(parts) + head.flops_forward + backward
+
+
+def local_flops(job: Job) -> dict[int, float]:
+    """FLOPs of the local steps of one round, by satellite."""
+    return per_satellite(job, sample_flops(job) * job.local_steps, job.batch)
+
+
+def _memory(job: Job, satellite: int) -> float:
+    parts = whole_model(job)
+    each = largest_activation(parts) if job.trains == "head" else saved_bytes(parts)
+    needed = job.training_memory(parts) + each * job.batch[satellite]
+    return job.require_memory(satellite, needed, "training the whole model on board")

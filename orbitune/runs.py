@@ -1,0 +1,209 @@
+"""One folder per run: what was asked, what was planned, what was learned, and enough to go on after a crash.
+
+    runs/<UTC date and time>-<name>/
+      scenario.toml            the resolved scenario, every key written out
+      manifest.json            versions, seed, command, machine, schema_version
+      contacts.json            summary of the contact plan; stations, ground tracks and passes for the map
+      events.jsonl             what happened, in order, with both clocks
+      compare.json             the results table
+      report.html
+      methods/<method>/        timeline.jsonl.gz  metrics.jsonl  summary.json  checkpoint.safetensors
+
+Whole files appear at once (written beside, flushed to disk, renamed), so a file that is there is complete. Existing
+runs are never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import InputError, RunError
+from orbitune.timeline.activity import Timeline
+
+SCHEMA_VERSION = 1
+"""Version of every file in a run folder and of all --json output; docs/schema.md says what each version means."""
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a full or forbidden disk into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another --runs folder"
+        ) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it either appears complete or not at all."""
+    beside = path.with_name(path.name + ".part")
+    with _writing(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder that exists."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str, scenario_text: str, seed: int) -> RunFolder:
+        """Make a new folder under `root`, never an existing one, and write scenario and manifest into it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        with _writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 1000):
+                path = root / (f"{stamp}-{name}" if attempt == 1 else f"{stamp}-{name}-{attempt}")
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    continue
+        run = cls(path)
+        run.write_text("scenario.toml", scenario_text)
+        run.write_json("manifest.json", _manifest(seed))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            RunError: It is not a run folder, or a later version of Orbitune wrote it.
+        """
+        run = cls(path)
+        if not (path / "manifest.json").is_file():
+            raise RunError(f"{path} is not a run folder: it has no manifest.json")
+        version = run.read_json("manifest.json").get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise RunError(f"{path} has schema_version {version}; this Orbitune reads {SCHEMA_VERSION}")
+        return run
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write one whole file; returns its path."""
+        path = self._place(name)
+        write_whole(path, text.encode())
+        return path
+
+    def write_json(self, name: str, content: object) -> Path:
+        """Write one whole JSON file; returns its path."""
+        return self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run.
+
+        Raises:
+            InputError: The file is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: the run stopped before it was written; resume the run") from None
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+
+    def has(self, name: str) -> bool:
+        """Whether the run has that file."""
+        return (self.path / name).is_file()
+
+    def append(self, name: str, row: dict[str, object]) -> None:
+        """Add one line to a JSONL file, through to the disk."""
+        path = self._place(name)
+        with _writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def event(self, what: str, **details: object) -> None:
+        """Write down something that happened, with the wall clock."""
+        self.append("events.jsonl", {"wall_utc": datetime.now(UTC).isoformat(), "event": what, **details})
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The complete lines of a JSONL file; a last line cut short by a crash does not count."""
+        path = self.path / name
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return found
+
+    def keep_rows(self, name: str, rows: Iterable[dict[str, object]]) -> None:
+        """Replace a JSONL file by these rows, at once."""
+        self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_timeline(self, method: str, timeline: Timeline) -> None:
+        """Store a method's timeline; the same timeline gives the same bytes."""
+        text = "\n".join(timeline.to_jsonl()) + "\n"
+        path = self._place(f"methods/{method}/timeline.jsonl.gz")
+        write_whole(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+
+    def read_timeline(self, method: str) -> Timeline:
+        """Read a stored timeline.
+
+        Raises:
+            InputError: The file is missing or damaged.
+        """
+        path = self.path / f"methods/{method}/timeline.jsonl.gz"
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                return Timeline.from_jsonl(file)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is missing or damaged: {error}") from error
+
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that left something in this run."""
+        folder = self.path / "methods"
+        return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
+
+    def _place(self, name: str) -> Path:
+        path = self.path / name
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _manifest(seed: int) -> dict[str, object]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["orbitune", *sys.argv[1:]],
+        "seed": seed,
+        "versions": {name: _version(name) for name in ("orbitune", "numpy", "scipy", "sgp4", "torch")},
+        "python": platform.python_version(),
+        "machine": {"system": platform.platform(), "processors": os.cpu_count()},
+        "timezone": time.tzname[0],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
