@@ -36,11 +36,13 @@ test: $(DEV)
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 check: $(DEV)
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/python scripts/function_sizes.py
+	@failed=; \
+	$(BIN)/ruff check                        || failed="$$failed ruff-check"; \
+	$(BIN)/ruff format --check               || failed="$$failed ruff-format"; \
+	$(BIN)/mypy                              || failed="$$failed mypy"; \
+	$(BIN)/lint-imports --no-logo             || failed="$$failed import-contracts"; \
+	$(BIN)/python scripts/function_sizes.py  || failed="$$failed function-sizes"; \
+	if [ "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: $(BENCHES:%=bench-%)
 

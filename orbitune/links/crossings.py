@@ -20,6 +20,9 @@ Bools = NDArray[np.bool_]
 Clearance = Callable[[Floats], tuple[Floats, Floats]]
 """Value and slope [N] of N functions, each at its own time [N]."""
 
+Between = Callable[[Ints, Ints], Clearance]
+"""From rows and samples [N] to those functions inside the intervals from each sample to the next."""
+
 ROOT_TOLERANCE_S = 1e-7
 _MAX_ITERATIONS = 200
 _BISECTIONS = 22
@@ -28,16 +31,13 @@ _BISECTIONS = 22
 
 @dataclass(frozen=True)
 class Samples:
-    """Functions on a grid: `value` and `slope` [P, T] at `time_s` [T], and how fast they can change, per second.
-
-    `between(row, sample)` gives the functions of those rows inside the intervals from `sample` to `sample` + 1.
-    """
+    """Functions on a grid: `value` and `slope` [P, T] at `time_s` [T], and the steepest they can be anywhere."""
 
     time_s: Floats
     value: Floats
     slope: Floats
     steepest: float
-    between: Callable[[Ints, Ints], Clearance]
+    between: Between
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ def _hidden_turns(samples: Samples, above: Bools) -> _Edges:
     clearance = samples.between(row, sample)
     turn = _peaks(clearance, side, low, high)
     crosses = side * clearance(turn)[0] > 0.0
-    row, sample, dips, low, turn, high = (x[crosses] for x in (row, sample, dips, low, turn, high))
-    clearance = samples.between(row, sample)
-    first = roots(clearance, low, turn, ~dips)
-    second = roots(clearance, turn, high, dips)
+    row, dips, turn = row[crosses], dips[crosses], turn[crosses]
+    clearance = samples.between(row, sample[crosses])
+    first = roots(clearance, low[crosses], turn, ~dips)
+    second = roots(clearance, turn, high[crosses], dips)
     return _Edges(np.tile(row, 2), np.concatenate([first, second]), np.concatenate([~dips, dips]))
 
 
@@ -173,8 +173,8 @@ def roots(clearance: Clearance, low: Floats, high: Floats, rises: Bools) -> Floa
 def greatest(samples: Samples, spans: Spans) -> Floats:
     """The greatest value of the functions inside each span [N]: at its ends, at samples, at turns between samples.
 
-    A turn is taken from the parabola with the slopes of the two samples around it. One between an end of the span and the
-    sample next to it is left out; for ranges in orbit that is at most a kilometre or two, some microseconds of delay.
+    A turn is taken from the parabola with the slopes of the two samples around it. One between an end of the span
+    and the sample next to it is left out: for ranges in orbit a kilometre or two at most, microseconds of delay.
     """
     best = np.maximum(_value_at(samples, spans.row, spans.start_s), _value_at(samples, spans.row, spans.end_s))
     first = np.searchsorted(samples.time_s, spans.start_s, side="left")
@@ -184,10 +184,9 @@ def greatest(samples: Samples, spans: Spans) -> Floats:
     many = last > first
     begin, end = (spans.row[many] * len(samples.time_s) + sample[many] for sample in (first, last))
     # `reduceat` takes the greatest from each even place up to the next; the odd ones in between are not wanted.
-    inner = (
-        np.maximum.reduceat(_with_turns(samples).ravel(), np.stack([begin, end], axis=1).ravel()) if many.any() else []
-    )
-    best[many] = np.maximum(best[many], inner[::2])
+    if many.any():
+        inner = np.maximum.reduceat(_with_turns(samples).ravel(), np.stack([begin, end], axis=1).ravel())
+        best[many] = np.maximum(best[many], inner[::2])
     return best
 
 

@@ -116,8 +116,8 @@ def ring_pairs(constellation: Constellation) -> NDArray[np.int64]:
 def plane_pairs(constellation: Constellation, start_utc: str | datetime) -> NDArray[np.int64]:
     """Each satellite with its nearest in the next plane, [N, 2]: the inter-plane half of the grid.
 
-    Nearest means the smallest angle averaged over one orbit. In a Walker pattern that is the same step along the plane for
-    every satellite, so each satellite has at most one link forward and one back.
+    Nearest means the smallest angle averaged over one orbit. In a Walker pattern that is the same step along the plane
+    for every satellite, so each satellite has at most one link forward and one back.
     """
     found = [np.empty((0, 2), dtype=np.int64)]
     for plane, following in enumerate(constellation.next_plane):

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from orbitune.errors import PlanError
 from orbitune.links.crossings import (
+    Between,
     Clearance,
     Floats,
     Ints,
     Samples,
-    Spans,
     greatest,
     intersection,
     positive_spans,
@@ -47,7 +47,7 @@ _ACCELERATION_LIMIT_M_S2 = 12.0
 class Passes:
     """Passes over stations, equal-length columns sorted by (satellite, station, rise_s).
 
-    A pass that is under way at the start or the end of the horizon is cut there. `max_range_m` is the greatest distance.
+    A pass under way at the start or the end of the horizon is cut there. `max_range_m` is the greatest distance in it.
     """
 
     satellite: Ints
@@ -62,7 +62,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class PairWindows:
-    """Windows of satellite pairs, equal-length columns sorted by (pair, start_s); `pair` is the row in the list given."""
+    """Windows of satellite pairs, equal-length columns sorted by (pair, start_s); `pair` is a row of the given list."""
 
     pair: Ints
     start_s: Floats
@@ -87,10 +87,11 @@ def ground_passes(
         InputError: SGP4 refuses a satellite.
     """
     time_s = _checked_grid(horizon_s, grid_s)
+    sky = _sky_over(stations)
     found = [Passes(_none(), _none(), *(np.empty(0) for _ in range(3)))]
     for chosen in _chunks(len(constellation), len(time_s) * len(stations)) if stations else ():
         ephemeris = propagate(constellation, start_utc, time_s, chosen)
-        above_mask, range_m = _seen_from(ephemeris, stations)
+        above_mask, range_m = _seen_from(ephemeris, sky)
         spans = positive_spans(above_mask)
         satellite, station = np.divmod(spans.row, len(stations))
         found.append(Passes(satellite + chosen[0], station, spans.start_s, spans.end_s, greatest(range_m, spans)))
@@ -154,57 +155,84 @@ def _fastest(ephemeris: Ephemeris) -> float:
     return float(length(ephemeris.velocity_m_s).max()) + _ACCELERATION_LIMIT_M_S2 * 0.5 * step_s
 
 
-def _seen_from(ephemeris: Ephemeris, stations: Sequence[GroundStation]) -> tuple[Samples, Samples]:
+@dataclass(frozen=True)
+class _Sky:
+    """Stations as arrays: position [G, 3], vertical [G, 3] and sine of the elevation mask [G]."""
+
+    place: Floats
+    up: Floats
+    sine: Floats
+
+
+def _sky_over(stations: Sequence[GroundStation]) -> _Sky:
+    return _Sky(
+        np.array([station.position_m for station in stations]),
+        np.array([station.vertical for station in stations]),
+        np.sin([station.min_elevation_rad for station in stations]),
+    )
+
+
+def _seen_from(ephemeris: Ephemeris, sky: _Sky) -> tuple[Samples, Samples]:
     """Clearance above the mask, and range; row = satellite x number of stations + station.
 
     The clearance is height over the horizontal plane less sin(mask) x range, in metres: positive just where the
     elevation is above the mask, and smoother than the elevation.
     """
-    place = np.array([station.position_m for station in stations])
-    up = np.array([station.vertical for station in stations])
-    sine = np.sin([station.min_elevation_rad for station in stations])
-    height, climb, range_m, range_rate = _sampled(ephemeris, place, up)
+    height, climb, range_m, range_rate = _sampled(ephemeris, sky)
+    sine = sky.sine[:, None]
+    value, slope = height - sine * range_m, climb - sine * range_rate
+    fastest = _fastest(ephemeris)
+    steepest = (1.0 + float(np.abs(sine).max())) * fastest
 
-    def flat(x: Floats) -> Floats:
-        return x.reshape(-1, x.shape[-1])
+    def samples(value: Floats, slope: Floats, steepest: float, between: Between) -> Samples:
+        num_times = len(ephemeris.time_s)
+        return Samples(ephemeris.time_s, value.reshape(-1, num_times), slope.reshape(-1, num_times), steepest, between)
 
-    def offset(row: Ints, sample: Ints) -> Clearance:
-        satellite, station = np.divmod(row, len(stations))
+    return (
+        samples(value, slope, steepest, _over_mask_between(ephemeris, sky)),
+        samples(range_m, range_rate, fastest, _range_between(ephemeris, sky)),
+    )
+
+
+def _over_mask_between(ephemeris: Ephemeris, sky: _Sky) -> Between:
+    def between(row: Ints, sample: Ints) -> Clearance:
+        satellite, station = np.divmod(row, len(sky.sine))
+        arcs = cut_arcs(ephemeris, satellite, sample)
+        place, up, sine = sky.place[station], sky.up[station], sky.sine[station]
+
+        def clearance(time_s: Floats) -> tuple[Floats, Floats]:
+            position, velocity = arcs.at(time_s)
+            offset = position - place
+            distance, rate = _length_and_rate(offset, velocity)
+            return dot(offset, up) - sine * distance, dot(velocity, up) - sine * rate
+
+        return clearance
+
+    return between
+
+
+def _range_between(ephemeris: Ephemeris, sky: _Sky) -> Between:
+    def between(row: Ints, sample: Ints) -> Clearance:
+        satellite, station = np.divmod(row, len(sky.sine))
         arcs = cut_arcs(ephemeris, satellite, sample)
 
         def distance(time_s: Floats) -> tuple[Floats, Floats]:
             position, velocity = arcs.at(time_s)
-            return _length_and_rate(position - place[station], velocity)
+            return _length_and_rate(position - sky.place[station], velocity)
 
         return distance
 
-    def over_mask(row: Ints, sample: Ints) -> Clearance:
-        satellite, station = np.divmod(row, len(stations))
-        arcs = cut_arcs(ephemeris, satellite, sample)
-
-        def clearance(time_s: Floats) -> tuple[Floats, Floats]:
-            position, velocity = arcs.at(time_s)
-            away = position - place[station]
-            distance, rate = _length_and_rate(away, velocity)
-            lift, lift_rate = dot(away, up[station]), dot(velocity, up[station])
-            return lift - sine[station] * distance, lift_rate - sine[station] * rate
-
-        return clearance
-
-    fastest = _fastest(ephemeris)
-    value, slope = height - sine[:, None] * range_m, climb - sine[:, None] * range_rate
-    steepest = (1.0 + float(np.abs(sine).max())) * fastest
-    mask = Samples(ephemeris.time_s, flat(value), flat(slope), steepest, over_mask)
-    return mask, Samples(ephemeris.time_s, flat(range_m), flat(range_rate), fastest, offset)
+    return between
 
 
-def _sampled(ephemeris: Ephemeris, place: Floats, up: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _sampled(ephemeris: Ephemeris, sky: _Sky) -> tuple[Floats, Floats, Floats, Floats]:
     """Height over each station's horizontal plane, its rate, range and its rate, all [S, G, T].
 
     Written as matrix products, which is several times faster than forming all offset vectors.
     """
     position = np.ascontiguousarray(ephemeris.position_m.swapaxes(1, 2))
     velocity = np.ascontiguousarray(ephemeris.velocity_m_s.swapaxes(1, 2))
+    place, up = sky.place, sky.up
     height = up @ position - dot(up, place)[:, None]
     radius_squared = dot(ephemeris.position_m, ephemeris.position_m)[:, None, :]
     radial_rate = dot(ephemeris.position_m, ephemeris.velocity_m_s)[:, None, :]
@@ -245,7 +273,10 @@ def _ray_above_earth(ephemeris: Ephemeris, member: Ints, lowest_m: float) -> Sam
 
 
 def _ray_height(a: Floats, a_rate: Floats, b: Floats, b_rate: Floats, lowest_m: float) -> tuple[Floats, Floats]:
-    """The nearest point slides along the segment at no cost in distance, so its fraction counts as fixed in the rate."""
+    """Height of the ray's nearest point above a sphere, and its rate.
+
+    That point slides along the segment at no cost in distance, so its fraction counts as fixed in the rate.
+    """
     fraction = nearest_fraction(a, b)[..., None]
     height, rate = _length_and_rate(a + fraction * (b - a), a_rate + fraction * (b_rate - a_rate))
     return height - lowest_m, rate

@@ -52,6 +52,7 @@ class Job:
     samples: tuple[int, ...]
     batch: tuple[int, ...]
     optimizer: str
+    momentum: float
     codec: str
     ways: Ways
     preloaded: bool
@@ -94,7 +95,7 @@ class Job:
 
     def training_memory(self, parts: tuple[PartProfile, ...]) -> float:
         """Weights, gradients and optimiser state of the parts and the head, in bytes, without activations."""
-        extra = 1 + OPTIMIZER_COPIES[self.optimizer]
+        extra = 1 + OPTIMIZER_COPIES[self.optimizer] + (self.momentum > 0)
         head = self.partition.head.params_bytes
         return params_bytes(parts) + extra * params_bytes(self.trained(parts)) + (1 + extra) * head
 
@@ -183,14 +184,20 @@ def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
 def _initial(method: Method, job: Job, schedule: Schedule) -> None:
     """What nodes hold before the first second: images and labels on board, weights at the server."""
     nodes = job.system.nodes
-    for satellite, count in enumerate(job.samples):
-        images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
-        schedule.initial += [(satellite, images), (satellite, whole("label", {satellite}, 0, count * LABEL_BYTES))]
+    for satellite in nodes.satellites:
+        schedule.initial += [(satellite, payload) for payload in raw(job, satellite)]
     weights = initial_weights(job, (*job.partition.front, *job.partition.rest))
     schedule.initial.append((nodes.server, weights))
     if job.preloaded:
         on_board = onboard_weights(method, job)
         schedule.initial += [(satellite, on_board) for satellite in nodes.satellites if on_board.size]
+
+
+def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
+    """All images and labels of one satellite."""
+    count = job.samples[satellite]
+    images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
+    return images, whole("label", {satellite}, 0, count * LABEL_BYTES)
 
 
 def initial_weights(job: Job, parts: tuple[PartProfile, ...]) -> Payload:

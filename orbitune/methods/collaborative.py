@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from orbitune.methods.base import (
-    LABEL_BYTES,
     Job,
     Ways,
     average,
@@ -23,6 +22,7 @@ from orbitune.methods.base import (
     initial_weights,
     per_pool,
     per_satellite,
+    raw,
     spread,
 )
 from orbitune.model.partition import (
@@ -219,18 +219,13 @@ class Exchange:
     def _embed(self, schedule: Schedule, start_s: float) -> float:
         flops = per_satellite(self.job, forward_flops(self.job.partition.front), self.counts)
         makes = {satellite: (self.data("embedding", satellite),) for satellite in flops}
-        return self._on_board(schedule, "embed", flops, self._image_needs(), makes, start_s)
-
-    def _image_needs(self) -> dict[int, tuple[Payload, ...]]:
-        job = self.job
-        each = job.partition.profile.sample_bytes
-        return {s: (whole("image", {s}, 0, each * count),) for s, count in enumerate(job.samples)}
+        needs = {s: (raw(self.job, s)[0], self.before) for s in flops}
+        return self._on_board(schedule, "embed", flops, needs, makes, start_s)
 
     def _head(self, schedule: Schedule, start_s: float) -> float:
         head = self.job.partition.head
         flops = per_satellite(self.job, head.flops_forward + head.flops_backward, self.counts)
-        labels = {s: whole("label", {s}, 0, self.job.samples[s] * LABEL_BYTES) for s in flops}
-        needs = {s: (self.data("feature", s), labels[s], self.before) for s in flops}
+        needs = {s: (self.data("feature", s), raw(self.job, s)[1], self.before) for s in flops}
         makes: dict[int, tuple[Payload, ...]] = {}
         for satellite in flops:
             gradient = (self.data("feature_gradient", satellite),) if self.rest_trains else ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import LABEL_BYTES, Job, everyone, per_pool, spread
-from orbitune.methods.onboard import raw, sample_flops, whole_model
+from orbitune.methods.base import LABEL_BYTES, Job, everyone, per_pool, raw, spread
+from orbitune.methods.onboard import sample_flops, whole_model
 from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
 from orbitune.strategies.satellite_ground import Cargo, bring_down
 from orbitune.timeline.activity import Held, Payload, whole

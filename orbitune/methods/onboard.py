@@ -1,14 +1,14 @@
 """Federated averaging with everything on the satellite: the honest alternative that every ratio refers to.
 
-McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017. Each satellite
-trains the whole model on its own images; only weights cross, around the rings and between the planes.
+McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017. Each
+satellite trains the whole model on its own images; only weights cross, around the rings and between the planes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import LABEL_BYTES, Job, average, everyone, fetch, initial_weights, per_satellite, spread
+from orbitune.methods.base import Job, average, everyone, fetch, initial_weights, per_satellite, raw, spread
 from orbitune.model.partition import backward_flops, forward_flops, largest_activation, params_bytes, saved_bytes
 from orbitune.model.profile import PartProfile
 from orbitune.timeline.activity import Payload, whole
@@ -73,13 +73,6 @@ class Onboard:
 def whole_model(job: Job) -> tuple[PartProfile, ...]:
     """Both sides of the cut."""
     return (*job.partition.front, *job.partition.rest)
-
-
-def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
-    """All images and labels of one satellite."""
-    count = job.samples[satellite]
-    images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
-    return images, whole("label", {satellite}, 0, count * LABEL_BYTES)
 
 
 def _update(job: Job, origins: frozenset[int], version: int) -> Payload:

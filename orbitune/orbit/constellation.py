@@ -160,12 +160,11 @@ def _plane_elements(shell: WalkerShell, plane: int, epoch_days: float, first_num
     raan = (shell.raan_rad + spread * plane / shell.planes) % turn
     motion = kozai_mean_motion_rad_min(EARTH_RADIUS_M + shell.altitude_m, shell.inclination_rad)
     records = []
+    still = (0.0, 0.0, 0.0, 0.0, 0.0)  # drag (bstar), two rates SGP4 does not use, eccentricity, argument of perigee
     for slot in range(shell.per_plane):
         anomaly = turn * (slot / shell.per_plane + plane * shell.phasing / shell.satellites) % turn
         record = Satrec()
-        # After the epoch: bstar, two unused rates, eccentricity, argument of perigee, inclination, mean anomaly.
-        record.sgp4init(
-            WGS72, "i", first_number + slot, epoch_days, 0.0, 0.0, 0.0, 0.0, 0.0, shell.inclination_rad, anomaly, motion, raan
-        )  # fmt: skip
+        shape = (*still, shell.inclination_rad, anomaly, motion, raan)
+        record.sgp4init(WGS72, "i", first_number + slot, epoch_days, *shape)
         records.append(record)
     return records

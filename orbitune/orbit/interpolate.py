@@ -1,7 +1,7 @@
 """Positions between the samples of an ephemeris.
 
-A quintic through six neighbouring samples. On a 60 s grid in low orbit it is within centimetres of SGP4, where the cubic
-through two positions and velocities is within 0.3 m. It takes no velocities, because those of SGP4 are not
+A quintic through six neighbouring samples. On a 60 s grid in low orbit it is within centimetres of SGP4, where the
+cubic through two positions and velocities is within 0.3 m. It takes no velocities, because those of SGP4 are not
 quite the derivative of its positions (up to 0.02 m/s).
 """
 

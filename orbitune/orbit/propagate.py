@@ -77,7 +77,7 @@ def _refusal(
     constellation: Constellation, chosen: Sequence[int], errors: NDArray[np.uint8], time_s: NDArray[np.float64]
 ) -> str:
     lines = []
-    for row in np.flatnonzero(errors.any(axis=1)):
+    for row in np.flatnonzero(errors.any(axis=1)).tolist():
         first = int(np.flatnonzero(errors[row])[0])
         reason = SGP4_ERRORS[int(errors[row, first])]
         lines.append(f"  {constellation.names[chosen[row]]}: {reason} (first at {time_s[first]:g} s)")

@@ -1,0 +1,5 @@
+"""`python -m orbitune` is the same as `orbitune`."""
+
+from orbitune.cli.app import main
+
+main()

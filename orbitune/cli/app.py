@@ -1,0 +1,283 @@
+"""The `orbitune` command. Nothing heavy is imported before a command needs it, so `--help` answers at once.
+
+Exit codes: 0 done, 1 refused, 2 usage or scenario wrong, 3 input file wrong, 4 cannot be planned, 5 checker refused
+our timeline, 6 run folder trouble, 7 optional part missing, 130 stopped by Ctrl-C (the run can be resumed).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orbitune import __version__
+from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
+
+if TYPE_CHECKING:
+    from orbitune.experiment import Request
+    from orbitune.runs import RunFolder
+
+ALL_METHODS = "collaborative,onboard,download"
+
+_scenario = click.argument("scenario", required=False)
+_set = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one scenario key; repeatable.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document (keys: docs/schema.md).")
+_runs = click.option(
+    "--runs", "root", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where runs are kept."
+)
+_resume = click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run folder."
+)
+_methods = click.option(
+    "--methods", default=ALL_METHODS, show_default=True, help="Methods to compare, separated by commas."
+)
+
+
+class _Commands(click.Group):
+    """Lists the commands in the order people meet them, and turns our errors into one message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of definition."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; no traceback for a user's mistake."""
+        try:
+            return super().invoke(ctx)
+        except OrbituneError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="orbitune")
+def main() -> None:
+    """Plan, simulate and run the fine-tuning of vision foundation models across satellites.
+
+    SCENARIO is a .toml file or the name of a shipped preset (see `orbitune new --list`).
+    """
+
+
+@main.command()
+@_runs
+@_json
+@_resume
+def demo(root: Path, as_json: bool, resume: Path | None) -> None:
+    """Fine-tune a real model over a real constellation, compare three methods, write a report."""
+    from orbitune.experiment import Request
+
+    request = Request(tuple(ALL_METHODS.split(",")), random_start=True, companions=("demo-spectralgpt",))
+    run = _run("demo", (), request, root, resume)
+    content = _execute(run, as_json, "demo")
+    report_path = _write_report(run)
+    if as_json:
+        click.echo(json.dumps(content))
+    else:
+        click.echo(f"report: {report_path}")
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--preset", default="demo", show_default=True, help="The preset to start from.")
+@click.option("--list", "listing", is_flag=True, help="List the shipped presets and stop.")
+@_json
+def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
+    """Start a scenario of your own: FOLDER/scenario.toml, commented."""
+    from orbitune.scenario.load import new_text, preset_names
+
+    if listing or folder is None:
+        names = preset_names()
+        click.echo(json.dumps({"schema_version": 1, "presets": list(names)}) if as_json else "\n".join(names))
+        return
+    text = new_text(preset)
+    path = folder / "scenario.toml"
+    if path.exists():
+        raise RunError(f"{path} exists already; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    click.echo(json.dumps({"schema_version": 1, "path": str(path)}) if as_json else f"wrote {path}\nnext: orbitune check {path}")
+
+
+@main.command()
+@_scenario
+@_set
+@_json
+def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
+    """Read a scenario, say what it means in words, and find what would stop it."""
+    from orbitune.cli import console
+    from orbitune.experiment import feasibility, prepare
+
+    loaded = _load(scenario, sets)
+    mission = prepare(loaded)
+    console.show(feasibility(mission), as_json, console.pairs_table)
+
+
+@main.command()
+@_scenario
+@_set
+@_json
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write every contact to a CSV file.")
+def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, csv_path: Path | None) -> None:
+    """Who can talk to whom, when: passes, gaps, volumes."""
+    from orbitune.cli import console
+    from orbitune.links.plan import write_csv
+    from orbitune.scenario.build import build_contacts, contact_summary
+
+    plan = build_contacts(_load(scenario, sets))
+    if csv_path is not None:
+        write_csv(plan, csv_path)
+    console.show(contact_summary(plan), as_json, console.pairs_table)
+
+
+@main.command()
+@_scenario
+@_set
+@_methods
+@_json
+def plan(scenario: str | None, sets: Sequence[str], methods: str, as_json: bool) -> None:
+    """Plan methods without training: time, bound, bytes, energy. Needs no torch."""
+    from orbitune.cli import console
+    from orbitune.experiment import plan_only
+
+    loaded = _load(scenario, sets)
+    with console.progress(quiet=as_json) as heard:
+        rows = plan_only(loaded, _names(methods), heard)
+    console.show({"schema_version": 1, "scenario": loaded.name, "results": rows}, as_json, console.results_table)
+
+
+@main.command()
+@_scenario
+@_set
+@_runs
+@_resume
+@_json
+def train(scenario: str | None, sets: Sequence[str], root: Path, resume: Path | None, as_json: bool) -> None:
+    """Train the scenario's own method with real gradients along its timeline."""
+    from orbitune.cli import console
+
+    run = _run(scenario, sets, None, root, resume)
+    content = _execute(run, as_json, "train")
+    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+
+
+@main.command()
+@_scenario
+@_set
+@_methods
+@_runs
+@_resume
+@click.option("--random-start", is_flag=True, help="Train the collaborative method from random weights, too.")
+@_json
+def compare(
+    scenario: str | None,
+    sets: Sequence[str],
+    methods: str,
+    root: Path,
+    resume: Path | None,
+    random_start: bool,
+    as_json: bool,
+) -> None:
+    """Train several methods on the same physics and compare them; writes compare.json and report.html."""
+    from orbitune.cli import console
+    from orbitune.experiment import Request
+
+    run = _run(scenario, sets, Request(_names(methods), random_start=random_start), root, resume)
+    content = _execute(run, as_json, "compare")
+    report_path = _write_report(run)
+    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+    if not as_json:
+        click.echo(f"report: {report_path}")
+
+
+@main.command()
+@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@_json
+def report(run_path: Path, as_json: bool) -> None:
+    """Write report.html of a finished run: one file that needs no network."""
+    from orbitune.runs import RunFolder
+
+    path = _write_report(RunFolder.open(run_path))
+    click.echo(json.dumps({"schema_version": 1, "report": str(path)}) if as_json else f"report: {path}")
+
+
+def _load(scenario: str | None, sets: Sequence[str]) -> Any:
+    from orbitune.scenario.load import load, preset_names
+
+    if scenario is None:
+        raise InputError(f"no scenario given; give a .toml file or a preset: {', '.join(preset_names())}")
+    return load(scenario, sets)
+
+
+def _names(methods: str) -> tuple[str, ...]:
+    """The methods of a comma-separated list.
+
+    Raises:
+        InputError: One of them does not exist, or none is given.
+    """
+    from orbitune.methods import METHODS
+
+    names = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise InputError(f"--methods {methods!r}: unknown {', '.join(unknown) or '(none given)'}; there are {', '.join(METHODS)}")
+    return names
+
+
+def _run(
+    scenario: str | None, sets: Sequence[str], request: Request | None, root: Path, resume: Path | None
+) -> RunFolder:
+    """A fresh run folder, or the one to be resumed."""
+    from orbitune.experiment import Request, start
+    from orbitune.runs import RunFolder
+    from orbitune.scenario.load import dump
+
+    _need_torch()
+    if resume is not None:
+        if scenario not in (None, "demo") or sets:
+            raise InputError("--resume goes on with the run's own scenario; leave SCENARIO and --set away")
+        return RunFolder.open(resume)
+    loaded = _load(scenario, sets)
+    asked = request or Request((loaded.method.name,))
+    run = RunFolder.create(root, loaded.name, dump(loaded), loaded.seed)
+    start(loaded, asked, run)
+    return run
+
+
+def _execute(run: RunFolder, quiet: bool, command: str) -> dict[str, Any]:
+    from orbitune.cli import console
+    from orbitune.experiment import execute
+
+    try:
+        with console.progress(quiet=quiet) as heard:
+            return execute(run, heard)
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; nothing is lost. Go on with: orbitune {command} --resume {run.path}", err=True)
+        sys.exit(130)
+
+
+def _write_report(run: RunFolder) -> Path:
+    from orbitune.report.page import write_report
+
+    return write_report(run)
+
+
+def _need_torch() -> None:
+    """Training needs torch; say so before any work is done."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"training needs {' and '.join(missing)}: install torch==2.13.0 first, then orbitune[train]; "
+            "`orbitune plan` works without"
+        )

@@ -1,0 +1,195 @@
+"""Everything that is printed: tables, progress with both clocks, JSON. The only printer of the program."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+Row = Mapping[str, Any]
+
+
+def show(content: Mapping[str, Any], as_json: bool, table: Callable[[Mapping[str, Any]], Table]) -> None:
+    """Print one document: as JSON on standard output, or as a table."""
+    if as_json:
+        print(json.dumps(content, indent=2))
+    else:
+        _stdout().print(table(content))
+
+
+def _stdout() -> Console:
+    """Wide enough for the tables where nobody watches, the terminal's width where somebody does."""
+    return Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+def hours(seconds: float | None) -> str:
+    """Seconds as a person would say them."""
+    if seconds is None:
+        return "-"
+    if seconds == float("inf"):
+        return "never"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.2f} h"
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal prefix."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def results_table(content: Mapping[str, Any]) -> Table:
+    """The comparison: one line a method, then the companions that were only planned."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{content['scenario']}: simulated time, accepted by the checker")
+    left = ("method", "limited by")
+    for name in ("method", "rounds", "time", "bound", "x bound", "/ onboard", "accuracy", "to target", "/ onboard",
+                 "ground", "ISL", "energy", "limited by"):  # fmt: skip
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "limited by")
+    for row in content["results"]:
+        table.add_row(*_result_cells(row))
+    for companion in content.get("planned", ()):
+        table.add_section()
+        table.add_row(f"planned only, not trained: {companion['scenario']}", end_section=True)
+        for row in companion["results"]:
+            table.add_row(*_result_cells(row))
+    return table
+
+
+def _result_cells(row: Row) -> tuple[str, ...]:
+    sent = row["bytes"]
+    return (
+        row["method"],
+        f"{row['rounds']}{'*' if row['stopped'] else ''}",
+        hours(row["time_s"]),
+        hours(row["bound_s"]),
+        _ratio(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
+        _ratio(row["ratio_to_onboard_per_pass"]),
+        "-" if row["final_accuracy"] is None else f"{row['final_accuracy']:.3f}",
+        hours(row["time_to_target_s"]),
+        _ratio(row["ratio_to_onboard"]),
+        size(sent["downlink"] + sent["uplink"]),
+        size(sent["isl_intra"] + sent["isl_inter"]),
+        f"{row['energy_j'] / 1e3:.3g} kJ",
+        row["limiting"],
+    )
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def pairs_table(content: Mapping[str, Any]) -> Table:
+    """Labels and values."""
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, value in content["summary"].items():
+        table.add_row(label, str(value))
+    return table
+
+
+# -- progress ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def progress(quiet: bool = False) -> Iterator[Lines | Bars]:
+    """Bars on a terminal, one line a round elsewhere, both with simulated and wall time; on standard error."""
+    console = Console(stderr=True, highlight=False)
+    if quiet or not console.is_terminal:
+        yield Lines(silent=quiet)
+        return
+    with Bars(console) as bars:
+        yield bars
+
+
+@dataclass
+class Lines:
+    """Plain lines for logs and pipes."""
+
+    silent: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+
+    def _say(self, text: str) -> None:
+        if not self.silent:
+            print(f"[{time.monotonic() - self.started_s:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def planned(self, method: str, round: int, rounds: int, sim_s: float) -> None:
+        """Only the last round: planning is quick."""
+        if round == rounds:
+            self._say(f"plan  {method}: {rounds} rounds, {hours(sim_s)} simulated")
+
+    def checked(self, method: str, activities: int) -> None:
+        """The checker's word."""
+        self._say(f"check {method}: {activities} activities accepted")
+
+    def trained(self, run: str, row: Mapping[str, Any], rounds: int) -> None:
+        """One line a round."""
+        self._say(
+            f"train {run}: round {row['round']}/{rounds}, {hours(row['sim_time_s'])} simulated, "
+            f"accuracy {row['accuracy']:.3f}"
+        )
+
+
+class Bars:
+    """Bars for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("simulated {task.fields[simulated]}"),
+            TextColumn("wall"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def _advance(self, name: str, done: int, total: int, simulated: str, note: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, simulated="", note="")
+        self.bars.update(self.tasks[name], completed=done, simulated=simulated, note=note)
+
+    def planned(self, method: str, round: int, rounds: int, sim_s: float) -> None:
+        """Move the method's planning bar."""
+        self._advance(f"plan  {method}", round, rounds, hours(sim_s), "")
+
+    def checked(self, method: str, activities: int) -> None:
+        """Add the checker's word to the planning bar."""
+        if (task := self.tasks.get(f"plan  {method}")) is not None:
+            self.bars.update(task, note=f"{activities} activities accepted")
+
+    def trained(self, run: str, row: Mapping[str, Any], rounds: int) -> None:
+        """Move the training bar."""
+        note = f"accuracy {row['accuracy']:.3f}"
+        self._advance(f"train {run}", row["round"], rounds, hours(row["sim_time_s"]), note)
+
+
+def methods_note(rows: Sequence[Row]) -> str:
+    """Why some methods stopped early, one line each."""
+    return "\n".join(f"* {row['method']}: {row['stopped']}" for row in rows if row["stopped"])

@@ -1,0 +1,301 @@
+"""The whole story in one file: a scenario becomes a mission, methods become checked timelines, timelines are trained.
+
+    scenario -> prepare -> Mission -> plan_method -> Planned (timeline, accepted by the checker; lower bound)
+                                                  -> train_method -> rows of metrics
+                        -> compare -> compare.json
+
+Planning needs no torch: learning is imported by `train_method` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from orbitune.cost.system import System
+from orbitune.errors import PlanError, RunError
+from orbitune.imagery import Holdings, Selection, holdings
+from orbitune.imagery.batches import batch_size_of
+from orbitune.links.contacts import KINDS
+from orbitune.methods import METHODS, Job, Method, Ways, plan
+from orbitune.model.partition import Partition
+from orbitune.runs import SCHEMA_VERSION, RunFolder
+from orbitune.scenario import Scenario, build
+from orbitune.scenario.load import load
+from orbitune.statements import assumptions, checks
+from orbitune.timeline.activity import Timeline
+from orbitune.timeline.bounds import Bound, lower_bound
+from orbitune.timeline.summary import energy_j, limiting
+from orbitune.timeline.verify import verify
+
+Row = dict[str, Any]
+
+
+class Progress(Protocol):
+    """Who wants to hear how it goes: the console, or nobody."""
+
+    def planned(self, method: str, round: int, rounds: int, sim_s: float) -> None:
+        """A round was planned; it ends at `sim_s`."""
+
+    def checked(self, method: str, activities: int) -> None:
+        """The checker accepted a timeline."""
+
+    def trained(self, run: str, row: Row, rounds: int) -> None:
+        """A round was trained; `row` is its line of metrics."""
+
+
+class Silent:
+    """Progress for nobody."""
+
+    def planned(self, method: str, round: int, rounds: int, sim_s: float) -> None:
+        """Nothing."""
+
+    def checked(self, method: str, activities: int) -> None:
+        """Nothing."""
+
+    def trained(self, run: str, row: Row, rounds: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Mission:
+    """A scenario with its orbits, contacts, machines and image counts worked out."""
+
+    scenario: Scenario
+    system: System
+    partition: Partition
+    holdings: Holdings
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One method on one mission: its timeline, accepted by the checker, and the bound no schedule can beat."""
+
+    method: Method
+    job: Job
+    timeline: Timeline
+    bound: Bound
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked to do; stored in the run folder so that it can be resumed.
+
+    `random_start` trains the collaborative method a second time from random weights; `companions` are presets that
+    are planned beside the run and never trained.
+    """
+
+    methods: tuple[str, ...]
+    train: bool = True
+    random_start: bool = False
+    companions: tuple[str, ...] = ()
+
+
+def prepare(scenario: Scenario) -> Mission:
+    """Work out contacts, machines, the cut model and who holds how many images.
+
+    Raises:
+        PlanError, InputError: The scenario cannot be done, or a file it names is missing or damaged.
+    """
+    constellation = build.build_constellation(scenario)
+    held = _holdings(scenario, len(constellation))
+    return Mission(scenario, build.build_system(scenario), build.partition(scenario), held)
+
+
+def selection(scenario: Scenario) -> Selection:
+    """Which images the scenario asks for."""
+    return Selection(scene=scenario.data.dataset, how=scenario.data.assignment, alpha=scenario.data.dirichlet_alpha)
+
+
+def _holdings(scenario: Scenario, num_satellites: int) -> Holdings:
+    data = scenario.data
+    if data.dataset != "none":
+        return holdings(selection(scenario), num_satellites, scenario.seed)
+    counts = (data.samples_per_satellite,) * num_satellites
+    return Holdings(counts, 0, tuple(map(str, range(data.num_classes))), 0.0)
+
+
+def job_of(mission: Mission) -> Job:
+    """The job as the scenario words it; a method may still fix some of its switches."""
+    train, method = mission.scenario.train, mission.scenario.method
+    return Job(
+        system=mission.system,
+        partition=mission.partition,
+        trains=train.trains,
+        server_encoder=train.server_encoder,
+        rounds=train.rounds,
+        local_steps=train.local_steps,
+        samples=mission.holdings.num_train,
+        batch=tuple(batch_size_of(count, train.batch_size) for count in mission.holdings.num_train),
+        optimizer=train.optimizer,
+        momentum=train.momentum,
+        codec=method.codec,
+        ways=Ways(method.intra_orbit, method.satellite_ground, method.inter_orbit, method.slot_s),
+        preloaded=method.preloaded,
+        deliver_to=method.deliver_to,
+    )
+
+
+def plan_method(mission: Mission, name: str, progress: Progress | None = None) -> Planned:
+    """Plan one method, have the checker judge the timeline, and bound it.
+
+    Raises:
+        PlanError: The method cannot work on this mission.
+        TimelineRejected: The checker found a rule broken; nothing of the plan is used then.
+    """
+    heard = progress or Silent()
+    method = METHODS[name]
+    job = method.prepare(job_of(mission))
+    timeline = plan(method, job, lambda index, now: heard.planned(name, index + 1, job.rounds, now))
+    return judge(mission, name, timeline, heard)
+
+
+def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | None = None) -> Planned:
+    """Let the checker accept or refuse a timeline, planned now or read from a run, and bound it."""
+    method = METHODS[name]
+    job = method.prepare(job_of(mission))
+    verify(timeline, mission.system)
+    (progress or Silent()).checked(name, len(timeline.activities))
+    return Planned(method, job, timeline, lower_bound(method.needs(job, timeline.rounds), mission.system))
+
+
+def train_method(
+    mission: Mission, planned: Planned, run: RunFolder, label: str, weights: str, progress: Progress
+) -> list[Row]:
+    """Train one method round by round along its timeline, resuming from the last checkpoint if there is one.
+
+    Returns:
+        The metrics, one row a round; row 0 is before training.
+    """
+    from orbitune.learn.session import Session
+
+    scenario = mission.scenario
+    session = Session.start(scenario, planned.method.learner, planned.job, selection(scenario), weights)
+    folder = f"methods/{label}"
+    checkpoint = run.path / folder / "checkpoint.safetensors"
+    name = f"{folder}/metrics.jsonl"
+    done = session.resume(checkpoint) if checkpoint.is_file() else 0
+    rows = [row for row in run.rows(name) if row["round"] <= done] if done else []
+    run.keep_rows(name, rows)
+    for row in session.rounds(planned.timeline, done, checkpoint, write=lambda row: run.append(name, row)):
+        rows.append(row)
+        progress.trained(label, row, planned.timeline.rounds)
+    return rows
+
+
+def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Row:
+    """One method's line of the results table; ratios are added when all methods are known."""
+    timeline, target = planned.timeline, mission.scenario.train.target_accuracy
+    sent = timeline.link_bytes()
+    reached = next((row["sim_time_s"] for row in metrics if row["accuracy"] >= target), None)
+    return {
+        "method": planned.method.name,
+        "rounds": timeline.rounds,
+        "time_s": timeline.time_s,
+        **{f"{phase}_s": timeline.phase_s(phase) for phase in ("deploy", "train", "deliver")},
+        "bound_s": planned.bound.time_s,
+        "bound": planned.bound.name,
+        "verified": True,
+        "ratio_to_onboard": None,
+        "ratio_to_onboard_per_pass": None,
+        "target_accuracy": target,
+        "time_to_target_s": reached,
+        "final_accuracy": metrics[-1]["accuracy"] if metrics else None,
+        "bytes": {kind: sent.get(kind, 0) for kind in KINDS},
+        "energy_j": energy_j(timeline, mission.system),
+        "limiting": limiting(timeline),
+        "stages": timeline.stage_s(),
+        "stopped": timeline.stopped,
+    }
+
+
+def add_ratios(rows: Sequence[Row]) -> None:
+    """Fill in both ratios to the on-board method; they stay null where there is nothing to compare."""
+    reference = next((row for row in rows if row["method"] == "onboard"), None)
+    if reference is None:
+        return
+    for row in rows:
+        if row["rounds"] == reference["rounds"] and not row["stopped"] and not reference["stopped"]:
+            row["ratio_to_onboard_per_pass"] = row["time_s"] / reference["time_s"]
+        if row["time_to_target_s"] and reference["time_to_target_s"]:
+            row["ratio_to_onboard"] = row["time_to_target_s"] / reference["time_to_target_s"]
+
+
+def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | None = None) -> list[Row]:
+    """Results of planning alone; a method that cannot work says why instead of numbers."""
+    mission = prepare(scenario)
+    rows = [result_row(mission, plan_method(mission, name, progress), ()) for name in methods]
+    add_ratios(rows)
+    return rows
+
+
+def start(scenario: Scenario, request: Request, run: RunFolder) -> None:
+    """Note in a fresh run folder what is to be done."""
+    if request.train and scenario.data.dataset == "none":
+        raise PlanError(
+            f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
+        )
+    run.write_json("request.json", asdict(request))
+    run.event("started", methods=list(request.methods))
+
+
+def requested(run: RunFolder) -> Request:
+    """What an existing run was asked to do."""
+    content = run.read_json("request.json")
+    try:
+        return Request(tuple(content.pop("methods")), companions=tuple(content.pop("companions")), **content)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{run.path / 'request.json'} is damaged: {error}; start a new run") from error
+
+
+def execute(run: RunFolder, progress: Progress | None = None) -> Row:
+    """Do, or go on with, what a run folder asks for, and write compare.json.
+
+    Everything already there and complete is kept: timelines are read and judged again, training goes on from its
+    last checkpoint to the same weights as if it had never stopped.
+    """
+    heard = progress or Silent()
+    scenario, request = load(run.path / "scenario.toml"), requested(run)
+    mission = prepare(scenario)
+    if not run.has("contacts.json"):
+        run.write_json("contacts.json", build.overview(scenario, mission.system.contacts))
+    rows = [_one_method(mission, name, run, request, heard) for name in request.methods]
+    add_ratios(rows)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": scenario.name,
+        "results": rows,
+        "planned": [_companion(name, request.methods, heard) for name in request.companions],
+        "assumptions": assumptions(scenario),
+        "checks": checks(scenario),
+    }
+    run.write_json("compare.json", content)
+    run.event("finished")
+    return content
+
+
+def _one_method(mission: Mission, name: str, run: RunFolder, request: Request, progress: Progress) -> Row:
+    planned = _planned(mission, name, run, progress)
+    metrics: list[Row] = []
+    if request.train:
+        metrics = train_method(mission, planned, run, name, mission.scenario.model.weights, progress)
+        if request.random_start and name == "collaborative":
+            train_method(mission, planned, run, f"{name}@random", "random", progress)
+    row = result_row(mission, planned, metrics)
+    run.write_json(f"methods/{name}/summary.json", row)
+    run.event("method finished", method=name, sim_time_s=row["time_s"])
+    return row
+
+
+def _planned(mission: Mission, name: str, run: RunFolder, progress: Progress) -> Planned:
+    if run.has(f"methods/{name}/timeline.jsonl.gz"):
+        return judge(mission, name, run.read_timeline(name), progress)
+    planned = plan_method(mission, name, progress)
+    run.write_timeline(name, planned.timeline)
+    return planned
+
+
+def _companion(preset: str, methods: Sequence[str], progress: Progress) -> Row:
+    scenario = load(preset)
+    return {"scenario": preset, "model": scenario.model.name, "results": plan_only(scenario, methods, progress)}
