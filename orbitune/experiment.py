@@ -10,26 +10,38 @@ Planning needs no torch: learning is imported by `train_method` alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orbitune.cost.system import System
 from orbitune.errors import PlanError, RunError
-from orbitune.imagery import Holdings, Selection, holdings
 from orbitune.imagery.batches import batch_size_of
+from orbitune.imagery.imagery import Holdings, Selection, holdings, load_imagery
 from orbitune.links.contacts import KINDS
+from orbitune.links.overview import overview
 from orbitune.methods import METHODS, Job, Method, Ways, plan
 from orbitune.model.partition import Partition
+from orbitune.model.profile import load_profile
 from orbitune.runs import SCHEMA_VERSION, RunFolder
-from orbitune.scenario import Scenario, build
+from orbitune.scenario import build
 from orbitune.scenario.load import load
+from orbitune.scenario.schema import NO_DATASET, Scenario
 from orbitune.statements import assumptions, checks
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import Bound, lower_bound
 from orbitune.timeline.summary import energy_j, limiting
 from orbitune.timeline.verify import verify
 
+if TYPE_CHECKING:
+    from orbitune.learn.rounds import Learner
+
 Row = dict[str, Any]
+
+UNUSED_ALPHA = 1.0
+"""Stands where samples are not dealt out by Dirichlet; nothing reads it then."""
+
+TORCH_THREADS = 2
+"""Fixed, so that a run and its resumption add up in the same order on any machine."""
 
 
 class Progress(Protocol):
@@ -104,16 +116,20 @@ def prepare(scenario: Scenario) -> Mission:
 
 
 def selection(scenario: Scenario) -> Selection:
-    """Which images the scenario asks for."""
-    return Selection(scene=scenario.data.dataset, how=scenario.data.assignment, alpha=scenario.data.dirichlet_alpha)
+    """Which images the scenario asks for, and how they are dealt out."""
+    data = scenario.data
+    assert data.assignment is not None, "the schema requires it wherever there is a data set"
+    alpha = data.dirichlet_alpha if data.dirichlet_alpha is not None else UNUSED_ALPHA
+    return Selection(scene=data.dataset, how=data.assignment, alpha=alpha)
 
 
 def _holdings(scenario: Scenario, num_satellites: int) -> Holdings:
     data = scenario.data
-    if data.dataset != "none":
+    if data.dataset != NO_DATASET:
         return holdings(selection(scenario), num_satellites, scenario.seed)
+    assert data.samples_per_satellite is not None and data.num_classes is not None, "required without a data set"
     counts = (data.samples_per_satellite,) * num_satellites
-    return Holdings(counts, 0, tuple(map(str, range(data.num_classes))), 0.0)
+    return Holdings(counts, 0, tuple(map(str, range(data.num_classes))), load_profile(scenario.model.name).sample_bytes)
 
 
 def job_of(mission: Mission) -> Job:
@@ -163,25 +179,61 @@ def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | 
 def train_method(
     mission: Mission, planned: Planned, run: RunFolder, label: str, weights: str, progress: Progress
 ) -> list[Row]:
-    """Train one method round by round along its timeline, resuming from the last checkpoint if there is one.
+    """Train one method round by round along its timeline, going on from the last checkpoint if there is one.
 
     Returns:
         The metrics, one row a round; row 0 is before training.
     """
-    from orbitune.learn.session import Session
+    from orbitune.learn import checkpoint
+    from orbitune.learn.rounds import RoundRecord, deterministic, train
 
-    scenario = mission.scenario
-    session = Session.start(scenario, planned.method.learner, planned.job, selection(scenario), weights)
-    folder = f"methods/{label}"
-    checkpoint = run.path / folder / "checkpoint.safetensors"
-    name = f"{folder}/metrics.jsonl"
-    done = session.resume(checkpoint) if checkpoint.is_file() else 0
-    rows = [row for row in run.rows(name) if row["round"] <= done] if done else []
-    run.keep_rows(name, rows)
-    for row in session.rounds(planned.timeline, done, checkpoint, write=lambda row: run.append(name, row)):
-        rows.append(row)
-        progress.trained(label, row, planned.timeline.rounds)
+    deterministic(threads=TORCH_THREADS)
+    learner = _learner(mission, planned, weights)
+    saved = run.path / "methods" / label / "checkpoint.safetensors"
+    metrics = f"methods/{label}/metrics.jsonl"
+    done = checkpoint.load(saved, learner) if saved.is_file() else 0
+    rows = [row for row in run.rows(metrics) if saved.is_file() and row["round"] <= done]
+    run.keep_rows(metrics, rows)
+
+    def on_round(record: RoundRecord) -> None:
+        """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""
+        rows.append(asdict(record))
+        run.append(metrics, rows[-1])
+        checkpoint.save(saved, learner, record.round)
+        progress.trained(label, rows[-1], planned.timeline.rounds)
+
+    train(learner, planned.timeline.phase_s("deploy"), planned.timeline.round_ends_s(), done, on_round)
     return rows
+
+
+def _learner(mission: Mission, planned: Planned, weights: str) -> Learner:
+    """What the method trains, on the images of the scenario."""
+    import torch
+
+    from orbitune.learn.backbone import load_backbone
+    from orbitune.learn.rounds import make_learner
+    from orbitune.learn.spec import LearnSpec
+
+    scenario, job = mission.scenario, planned.job
+    chosen = selection(scenario)
+    imagery = load_imagery(chosen, len(job.samples), scenario.seed)
+    spec = LearnSpec(
+        learner=planned.method.learner,
+        trains=job.trains,
+        server_encoder=job.server_encoder,
+        cut=job.partition.cut,
+        codec=job.codec,
+        local_steps=job.local_steps,
+        batch_size=scenario.train.batch_size,
+        optimizer=job.optimizer,
+        learning_rate=scenario.train.learning_rate,
+        momentum=job.momentum,
+        weight_decay=scenario.train.weight_decay,
+        seed=scenario.seed,
+    )
+    backbone = load_backbone(scenario.model.name, weights, scenario.seed, chosen.chip_px)
+    images, labels = torch.from_numpy(imagery.images), torch.from_numpy(imagery.labels)
+    return make_learner(spec, backbone, len(imagery.class_names), images, labels, imagery.train, imagery.test)
 
 
 def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Row:
@@ -222,6 +274,13 @@ def add_ratios(rows: Sequence[Row]) -> None:
             row["ratio_to_onboard"] = row["time_to_target_s"] / reference["time_to_target_s"]
 
 
+def first_round(mission: Mission) -> Row:
+    """Plan one round of the scenario's own method: whatever would stop it is raised here."""
+    scenario = mission.scenario
+    once = replace(mission, scenario=replace(scenario, train=replace(scenario.train, rounds=1)))
+    return result_row(once, plan_method(once, scenario.method.name), ())
+
+
 def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | None = None) -> list[Row]:
     """Results of planning alone; a method that cannot work says why instead of numbers."""
     mission = prepare(scenario)
@@ -232,7 +291,7 @@ def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | N
 
 def start(scenario: Scenario, request: Request, run: RunFolder) -> None:
     """Note in a fresh run folder what is to be done."""
-    if request.train and scenario.data.dataset == "none":
+    if request.train and scenario.data.dataset == NO_DATASET:
         raise PlanError(
             f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
         )
@@ -259,7 +318,7 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     scenario, request = load(run.path / "scenario.toml"), requested(run)
     mission = prepare(scenario)
     if not run.has("contacts.json"):
-        run.write_json("contacts.json", build.overview(scenario, mission.system.contacts))
+        run.write_json("contacts.json", _overview(mission))
     rows = [_one_method(mission, name, run, request, heard) for name in request.methods]
     add_ratios(rows)
     content = {
@@ -273,6 +332,12 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     run.write_json("compare.json", content)
     run.event("finished")
     return content
+
+
+def _overview(mission: Mission) -> Row:
+    scenario = mission.scenario
+    stations = build.build_stations(scenario)
+    return overview(build.build_constellation(scenario), stations, mission.system.contacts, scenario.time.start_utc)
 
 
 def _one_method(mission: Mission, name: str, run: RunFolder, request: Request, progress: Progress) -> Row:

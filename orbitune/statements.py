@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orbitune.scenario import Scenario
+from orbitune.scenario.schema import NO_DATASET, Scenario
 
 
 def assumptions(scenario: Scenario) -> list[str]:
@@ -24,7 +24,7 @@ def assumptions(scenario: Scenario) -> list[str]:
         "power are not modelled yet.",
         "The image data are one Sentinel-2 scene dealt out to the satellites; orbits decide when they can talk, not "
         "what they have photographed."
-        if scenario.data.dataset != "none"
+        if scenario.data.dataset != NO_DATASET
         else "No images: sample counts and sizes are numbers of the scenario, and accuracy is not known.",
     ]
     if method.preloaded:
@@ -44,7 +44,7 @@ def checks(scenario: Scenario) -> list[dict[str, str]]:
          "contacts can end sooner, not even one that overlaps everything."),
         ("contacts", "SGP4 orbits; the edges of passes agree with Skyfield's elevation to within 50 ms in our tests."),
     ]  # fmt: skip
-    if scenario.data.dataset != "none":
+    if scenario.data.dataset != NO_DATASET:
         said.append(
             ("accuracy", "Real PyTorch gradients, exchanged across the cut in the order of the schedule, measured on "
              "images that no satellite holds. Split training equals ordinary training in our tests.")

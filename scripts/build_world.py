@@ -22,7 +22,7 @@ DECIMALS = 2
 SOURCE = "Natural Earth 1:110m land, version of npm world-atlas 2.0.2 (land-110m.json)"
 LICENCE = "public domain (naturalearthdata.com, terms of use)"
 
-UNIT = "degrees, [longitude, latitude]; rings that cross longitude 180 appear on both sides, to be cut at the edge"
+UNIT = "degrees, [longitude, latitude]; what crosses longitude 180 is cut there"
 
 Point = tuple[float, float]
 
@@ -64,13 +64,25 @@ def unwrapped(points: list[Point]) -> list[Point]:
     return ring
 
 
+def west_of(points: list[Point], edge: float) -> list[Point]:
+    """The part of a ring with longitude up to `edge` (Sutherland and Hodgman, Communications of the ACM 17, 1974)."""
+    found: list[Point] = []
+    for (x0, y0), (x1, y1) in pairwise([points[-1], *points]):
+        if (x0 <= edge) != (x1 <= edge):
+            found.append((edge, round(y0 + (edge - x0) / (x1 - x0) * (y1 - y0), DECIMALS)))
+        if x1 <= edge:
+            found.append((x1, y1))
+    return found
+
+
 def on_the_map(points: list[Point]) -> Iterator[list[Point]]:
-    """The ring, and once more a turn away where part of it lies beyond the edge of the map, which cuts it off."""
-    yield points
-    if max(x for x, _ in points) > 180.0:
-        yield [(round(x - 360.0, DECIMALS), y) for x, y in points]
-    if min(x for x, _ in points) < -180.0:
-        yield [(round(x + 360.0, DECIMALS), y) for x, y in points]
+    """What of a ring lies between longitudes -180 and 180, the part beyond an edge brought in on the other side."""
+    for turn in (-360.0, 0.0, 360.0):
+        moved = [(round(x + turn, DECIMALS), y) for x, y in points]
+        mirrored = [(-x, y) for x, y in west_of(moved, 180.0)]
+        inside = [(-x, y) for x, y in west_of(mirrored, 180.0)] if mirrored else []
+        if len(inside) > 2 and len({x for x, _ in inside}) > 1:
+            yield inside
 
 
 def land_rings(topology: dict[str, Any]) -> Iterator[list[Point]]:

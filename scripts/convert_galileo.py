@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from orbitune.learn.backbone import build_galileo, mismatches
-from orbitune.learn.galileo import BAND_GROUPS
+from orbitune.learn.galileo import BAND_GROUPS, fixed_code
 
 
 def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -31,11 +31,22 @@ def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.contiguous() for key, value in ours.items()}
 
 
+def fixed_code_agrees(published: dict[str, Tensor]) -> bool:
+    """Whether the tables of time step and month are what `fixed_code` computes for each month."""
+    first_step = published["pos_embed"][0].expand(12, -1)
+    tables = torch.cat([first_step, published["month_embed.weight"]], dim=1)
+    ours = torch.cat([fixed_code(grid=1, month=month)[:, : tables.shape[1]] for month in range(12)])
+    return torch.allclose(ours.float(), tables, rtol=0.0, atol=1e-6)
+
+
 def main() -> None:
-    """Convert, check that exactly the tensors of the model are there, write."""
+    """Convert, check that the file holds what the model needs, write."""
     source, target = map(Path, sys.argv[1:])
-    tensors = converted(torch.load(source, weights_only=True))
-    problems = mismatches(build_galileo(chip_px=32).state_dict(), tensors)
+    published = torch.load(source, weights_only=True)
+    if not fixed_code_agrees(published):
+        sys.exit("the tables of time step and month are not the computed ones")
+    tensors = converted(published)
+    problems = mismatches(dict(build_galileo(chip_px=32).named_parameters()), tensors)
     if problems:
         sys.exit("\n".join(problems))
     save_file(tensors, target, metadata={"source": "nasaharvest/galileo, models/nano/encoder.pt", "license": "MIT"})

@@ -16,6 +16,7 @@ import click
 
 from orbitune import __version__
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
+from orbitune.runs import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from orbitune.experiment import Request
@@ -90,11 +91,12 @@ def demo(root: Path, as_json: bool, resume: Path | None) -> None:
 @_json
 def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
     """Start a scenario of your own: FOLDER/scenario.toml, commented."""
-    from orbitune.scenario.load import new_text, preset_names
+    from orbitune.scenario.sources import preset_names
+    from orbitune.scenario.text import new_text
 
     if listing or folder is None:
         names = preset_names()
-        click.echo(json.dumps({"schema_version": 1, "presets": list(names)}) if as_json else "\n".join(names))
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "presets": list(names)}) if as_json else "\n".join(names))
         return
     text = new_text(preset)
     path = folder / "scenario.toml"
@@ -105,7 +107,7 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(json.dumps({"schema_version": 1, "path": str(path)}) if as_json else f"wrote {path}\nnext: orbitune check {path}")
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "path": str(path)}) if as_json else f"wrote {path}\nnext: orbitune check {path}")
 
 
 @main.command()
@@ -115,28 +117,36 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
 def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
     """Read a scenario, say what it means in words, and find what would stop it."""
     from orbitune.cli import console
-    from orbitune.experiment import feasibility, prepare
+    from orbitune.experiment import first_round, prepare
+    from orbitune.links.plan import summary
+    from orbitune.scenario.text import describe
 
     loaded = _load(scenario, sets)
     mission = prepare(loaded)
-    console.show(feasibility(mission), as_json, console.pairs_table)
+    said = {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": loaded.name,
+        "fingerprint": loaded.fingerprint,
+        "settings": dict(describe(loaded)),
+        "samples": sum(mission.holdings.num_train),
+        "contacts": summary(mission.system.contacts),
+        "first_round": first_round(mission),
+    }
+    console.show(said, as_json, console.check_table)
 
 
 @main.command()
 @_scenario
 @_set
 @_json
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write every contact to a CSV file.")
-def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, csv_path: Path | None) -> None:
+def contacts(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
     """Who can talk to whom, when: passes, gaps, volumes."""
     from orbitune.cli import console
-    from orbitune.links.plan import write_csv
-    from orbitune.scenario.build import build_contacts, contact_summary
+    from orbitune.links.plan import summary
+    from orbitune.scenario.build import build_contacts
 
     plan = build_contacts(_load(scenario, sets))
-    if csv_path is not None:
-        write_csv(plan, csv_path)
-    console.show(contact_summary(plan), as_json, console.pairs_table)
+    console.show({"schema_version": SCHEMA_VERSION, **summary(plan)}, as_json, console.contacts_table)
 
 
 @main.command()
@@ -152,7 +162,7 @@ def plan(scenario: str | None, sets: Sequence[str], methods: str, as_json: bool)
     loaded = _load(scenario, sets)
     with console.progress(quiet=as_json) as heard:
         rows = plan_only(loaded, _names(methods), heard)
-    console.show({"schema_version": 1, "scenario": loaded.name, "results": rows}, as_json, console.results_table)
+    console.show({"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}, as_json, console.results_table)
 
 
 @main.command()
@@ -207,11 +217,12 @@ def report(run_path: Path, as_json: bool) -> None:
     from orbitune.runs import RunFolder
 
     path = _write_report(RunFolder.open(run_path))
-    click.echo(json.dumps({"schema_version": 1, "report": str(path)}) if as_json else f"report: {path}")
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "report": str(path)}) if as_json else f"report: {path}")
 
 
 def _load(scenario: str | None, sets: Sequence[str]) -> Any:
-    from orbitune.scenario.load import load, preset_names
+    from orbitune.scenario.load import load
+    from orbitune.scenario.sources import preset_names
 
     if scenario is None:
         raise InputError(f"no scenario given; give a .toml file or a preset: {', '.join(preset_names())}")
@@ -239,7 +250,7 @@ def _run(
     """A fresh run folder, or the one to be resumed."""
     from orbitune.experiment import Request, start
     from orbitune.runs import RunFolder
-    from orbitune.scenario.load import dump
+    from orbitune.scenario.text import dump
 
     _need_torch()
     if resume is not None:

@@ -95,13 +95,35 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def pairs_table(content: Mapping[str, Any]) -> Table:
-    """Labels and values."""
+def check_table(content: Mapping[str, Any]) -> Table:
+    """A scenario in words, then what its contacts amount to."""
+    row = content["first_round"]
+    words = {f"one round of {row['method']}": f"{hours(row['time_s'])}, limited by: {row['limiting']}"}
+    return _pairs(content["settings"] | _contact_words(content["contacts"]) | words)
+
+
+def contacts_table(content: Mapping[str, Any]) -> Table:
+    """Key figures of a contact plan."""
+    return _pairs(_contact_words(content))
+
+
+def _contact_words(figures: Mapping[str, Any]) -> dict[str, str]:
+    words = {
+        "passes": f"{figures['passes_per_day']:.0f} per day over all satellites and stations",
+        "in contact": f"{figures['contact_share_mean']:.1%} of the time, mean over satellites",
+        "longest gap": f"{hours(figures['longest_gap_s'])} ({figures['longest_gap_satellite']})",
+    }
+    for kind, count in figures["contacts"].items():
+        words[kind] = f"{count} contacts, {size(figures['volume_per_day_bytes'][kind])} per day"
+    return words
+
+
+def _pairs(pairs: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for label, value in content["summary"].items():
-        table.add_row(label, str(value))
+    for label, value in pairs.items():
+        table.add_row(label, value)
     return table
 
 

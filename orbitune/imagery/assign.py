@@ -47,9 +47,7 @@ def assign(
     return tuple(np.sort(share) for share in shares)
 
 
-def _by_place(
-    samples: NDArray[np.int64], positions: NDArray[np.int64], num_satellites: int
-) -> list[NDArray[np.int64]]:
+def _by_place(samples: NDArray[np.int64], positions: NDArray[np.int64], num_satellites: int) -> list[NDArray[np.int64]]:
     """Halve the satellites and, across the longer side of their region, the samples, until each stands alone.
 
     A k-d split (Bentley 1975, doi 10.1145/361002.361007): regions are rectangles and hold nearly equal counts.

@@ -58,6 +58,7 @@ class Imagery:
         class_names: Names of the classes.
         train: Sorted image numbers that each satellite holds.
         test: Sorted image numbers kept for testing; they share no pixel with those for training.
+        unlabelled: Normalised chips without label from the test blocks, which the ground owns [m, 11, P, P].
         sample_bytes: Raw size of one image as stored and downlinked (uint16, ten bands).
 
     Raises:
@@ -70,6 +71,7 @@ class Imagery:
     class_names: tuple[str, ...]
     train: tuple[NDArray[np.int64], ...]
     test: NDArray[np.int64]
+    unlabelled: NDArray[np.float32]
     sample_bytes: float
 
     def __post_init__(self) -> None:
@@ -96,9 +98,17 @@ def load_imagery(selection: Selection, num_satellites: int, seed: int) -> Imager
     scene = load_scene(scene_path(selection.scene))
     chips = find_chips(scene.land_use, selection.chip_px)
     train = _deal(chips, selection, num_satellites, seed)
-    test = np.arange(chips.num_train, len(chips.labels))
-    size = raw_bytes(selection.chip_px)
-    return Imagery(cut_images(scene, chips), chips.labels, chips.corners, CLASSES, train, test, size)
+    images, end = cut_images(scene, chips), chips.num_labelled
+    return Imagery(
+        images=images[:end],
+        labels=chips.labels[:end],
+        positions=chips.corners[:end],
+        class_names=CLASSES,
+        train=train,
+        test=np.arange(chips.num_train, end),
+        unlabelled=images[end:],
+        sample_bytes=raw_bytes(selection.chip_px),
+    )
 
 
 def holdings(selection: Selection, num_satellites: int, seed: int) -> Holdings:
@@ -110,7 +120,7 @@ def holdings(selection: Selection, num_satellites: int, seed: int) -> Holdings:
     """
     chips = find_chips(load_land_use(scene_path(selection.scene)), selection.chip_px)
     train = _deal(chips, selection, num_satellites, seed)
-    num_test = len(chips.labels) - chips.num_train
+    num_test = chips.num_labelled - chips.num_train
     return Holdings(tuple(len(samples) for samples in train), num_test, CLASSES, raw_bytes(selection.chip_px))
 
 

@@ -61,7 +61,9 @@ def load_scene(path: Traversable) -> Scene:
     """
     bands, order, raster, classes = _read_arrays(path, ("x", "bands", "label", "classes"))
     if tuple(map(str, order)) != BANDS or bands.dtype != np.uint16 or len(bands) != len(BANDS):
-        raise InputError(f"scene {path}: holds {len(bands)} bands {list(order)} as {bands.dtype}; needed: {BANDS}, uint16")
+        raise InputError(
+            f"scene {path}: holds {len(bands)} bands {list(order)} as {bands.dtype}; needed: {BANDS}, uint16"
+        )
     if bands.shape[1:] != raster.shape:
         raise InputError(
             f"scene {path}: the image has {bands.shape[1]} x {bands.shape[2]} pixels and the labels have "

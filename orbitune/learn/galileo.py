@@ -8,6 +8,7 @@ D = 128 values per token; a square chip of P pixels has N = 6 groups x (P/8) x (
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class GalileoEmbedding(nn.Module):
         sizes = {group: len(bands) for group, bands in BAND_GROUPS.items()}
         self.patch = nn.ModuleDict({group: nn.Conv2d(n, WIDTH, PATCH_PX, PATCH_PX) for group, n in sizes.items()})
         self.channel = nn.Parameter(torch.zeros(len(BAND_GROUPS), PART_WIDTH))
-        # Fixed, so not part of the weights; float64 until the end so that fp32 and fp64 models use the same values.
+        # Computed, so not part of the weights; rounded to fp32, so that fp32 and fp64 models use the same values.
         self.register_buffer("code", fixed_code(chip_px // PATCH_PX, month).float(), persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
@@ -70,8 +71,8 @@ def fixed_code(grid: int, month: int) -> Tensor:
     """What is added to the tokens of each of the grid x grid places and never trained: [places, 3 x 32], float64.
 
     Time step 0 (sine 0, cosine 1), then the month as sine and cosine of its angle in the year, then the sine-cosine
-    code of x and of y in pixels of 10 m (equation of Vaswani et al., arXiv:1706.03762, section 3.5). The test
-    compares time and month with the tables in the published weights.
+    code of x and of y in pixels of 10 m (equation of Vaswani et al., arXiv:1706.03762, section 3.5). Time and month
+    are tables in the published file; scripts/convert_galileo.py compares them with what stands here.
     """
     half = PART_WIDTH // 2
     angles = torch.tensor([0.0, 2 * math.pi * month / 12], dtype=torch.float64)
@@ -99,9 +100,12 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Every token reads from all tokens of its own chip."""
-        q, k, v = (layer(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return cast(Tensor, self.proj(mixed))
 
 
 class Mlp(nn.Module):
@@ -114,7 +118,7 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, N, D] -> [B, N, D]."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(tokens))))
 
 
 class EncoderBlock(nn.Module):
@@ -130,16 +134,25 @@ class EncoderBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Attention, then the MLP, each added to what came in."""
         tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        return cast(Tensor, tokens + self.mlp(self.norm2(tokens)))
 
 
 class NormAndMean(nn.Module):
-    """The last LayerNorm and the mean over tokens: [B, N, D] -> features [B, D]."""
+    """The last LayerNorm, the mean over tokens, and fixed standardisation: [B, N, D] -> features [B, D].
+
+    `centre` and `spread` are never trained and leave features as they are until `backbone.standardise` sets them.
+    """
+
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """One feature vector per chip."""
-        return self.norm(tokens).mean(dim=1)
+        mean: Tensor = self.norm(tokens).mean(dim=1)
+        return (mean - self.centre) / self.spread

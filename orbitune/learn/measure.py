@@ -20,12 +20,12 @@ Shape = tuple[int, ...]
 
 def _attention_forward(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
     """FLOPs of attention by PyTorch's own formula."""
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward(sent: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
     """FLOPs of its gradient, which computes the scores a second time, by PyTorch's own formula."""
-    return int(sdpa_backward_flop_count(sent, query, key, value))
+    return int(sdpa_backward_flop_count(sent, query, key, value))  # type: ignore[no-untyped-call]
 
 
 ATTENTION_FORMULAS = {
@@ -59,7 +59,7 @@ def measure_profile(
 def _measure_part(part: nn.Module, received: Tensor) -> tuple[PartProfile, Tensor]:
     """Cost of one part and its output, detached. The backward pass goes as far as `received` asks for a gradient."""
     sizes: dict[int, int] = {}
-    weights = {value.untyped_storage().data_ptr() for value in part.parameters()}
+    weights = {value.untyped_storage().data_ptr() for value in (*part.parameters(), *part.buffers())}
 
     def keep(saved: Tensor) -> Tensor:
         storage = saved.untyped_storage()
@@ -70,7 +70,7 @@ def _measure_part(part: nn.Module, received: Tensor) -> tuple[PartProfile, Tenso
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved), _counter() as forward:
         sent: Tensor = part(received)
     with _counter() as backward:
-        sent.backward(torch.ones_like(sent))
+        torch.autograd.backward(sent, torch.ones_like(sent))
     part.zero_grad(set_to_none=True)
     cost = PartProfile(
         params_bytes=float(sum(value.numel() * value.element_size() for value in part.parameters())),

@@ -113,14 +113,19 @@ class Job:
 
 
 class Method(Protocol):
-    """A complete scheme. Each step books its work from `start_s` on and returns when it is done.
+    """A complete scheme. Each step books its work from `start_s` on and returns when it is done."""
 
-    `learner` names the training that belongs to it: "split", "federated" or "central".
-    """
+    @property
+    def name(self) -> str:
+        """As written in scenarios and tables."""
 
-    name: str
-    learner: str
-    private: tuple[str, ...]
+    @property
+    def learner(self) -> str:
+        """The training that belongs to it: "split", "federated" or "central"."""
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Payload kinds that never travel."""
 
     def prepare(self, job: Job) -> Job:
         """The job with whatever switches this method fixes."""

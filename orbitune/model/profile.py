@@ -92,6 +92,9 @@ def profile_from_json(content: dict[str, Any]) -> ModelProfile:
     if isinstance(blocks, dict):
         one = {key: value for key, value in blocks.items() if key != "repeat"}
         blocks = [one] * blocks["repeat"]
-    parts = {key: PartProfile(**content[key]) for key in ("embedding", "final")}
-    rest = {key: value for key, value in content.items() if key not in ("embedding", "final", "blocks")}
-    return ModelProfile(**parts, blocks=tuple(PartProfile(**block) for block in blocks), **rest)
+    fields = content | {
+        "embedding": PartProfile(**content["embedding"]),
+        "blocks": tuple(PartProfile(**block) for block in blocks),
+        "final": PartProfile(**content["final"]),
+    }
+    return ModelProfile(**fields)

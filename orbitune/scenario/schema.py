@@ -47,8 +47,8 @@ class Key:
     doc: str
     default: object = REQUIRED
     unit: str = ""
-    low: float = 0.0
-    high: float = 0.0
+    low: float = 0
+    high: float = 0
     above: bool = False
     choices: tuple[str, ...] = ()
     form: str = ""
@@ -80,8 +80,17 @@ class Key:
         if self.kind is str:
             return FORM_WORDS[self.form]
         number = "a whole number" if self.kind is int else "a number"
-        bounds = f"above {self.low:g} and at most {self.high:g}" if self.above else f"from {self.low:g} to {self.high:g}"
-        return f"{number} {bounds} {self.unit}".rstrip()
+        return f"{number} {self.range_words} {self.unit}".rstrip()
+
+    @property
+    def range_words(self) -> str:
+        """The range of a number: "from 1 to 16", "above 0 and at most 2160"."""
+        low, high = _number(self.low), _number(self.high)
+        return f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 FORM_WORDS = {
@@ -247,7 +256,7 @@ class Train:
     learning_rate: float = key("learning rate", high=10, above=True)
     momentum: float = key("momentum", default=0.0, high=0.999, only_if=("optimizer", ("sgd",)))
     weight_decay: float = key("weight decay", default=0.0, high=1)
-    target_accuracy: float = key("balanced accuracy that times are compared at", high=1)
+    target_accuracy: float = key("accuracy at which the times of methods are compared", high=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -107,6 +107,26 @@ class Schedule:
         except HorizonEnd:
             return float("inf")
 
+    def link_free_s(self, source: int, target: int) -> float:
+        """From when on nothing is booked on a directed link."""
+        return self._link_free_s.get((source, target), 0.0)
+
+    def terminals_free_s(self, node: int, terminal: str) -> list[float]:
+        """For each of a node's terminals of one kind, from when on nothing is booked on it."""
+        return [pointing.free_s for pointing in self._pointings(node, terminal)]
+
+    def trial(self) -> Schedule:
+        """A copy to try bookings on: all resources are taken as they are here, nothing booked on it comes back."""
+        copy = Schedule(self.system, self.phase, self.round, self.stage)
+        copy._computer_free_s = dict(self._computer_free_s)
+        copy._link_free_s = dict(self._link_free_s)
+        copy._terminals = {
+            key: [_Pointing(pointing.peer, pointing.free_s) for pointing in pointings]
+            for key, pointings in self._terminals.items()
+        }
+        copy._contact_ends_s = self._contact_ends_s  # derived from the contact plan alone, so it may be shared
+        return copy
+
     def send_at(self, contact: Contact, payload: Payload, start_s: float, end_s: float) -> float:
         """Book an interval that a strategy has worked out itself; returns the arrival. The checker will judge it."""
         return self._book_piece(Piece(contact, start_s, end_s, 0, payload.size), payload)

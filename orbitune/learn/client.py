@@ -1,0 +1,69 @@
+"""One optimiser step, and the gradient of a model that is all in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orbitune.learn.spec import LearnSpec
+
+GROUP = 32
+"""Samples that go through the model at once. Groups never mix satellites, so the sums of floats, and with them the
+result, are the same whoever computes them. Measured for Galileo nano, 96 tokens, one thread: 528 samples forward and
+backward take 4.2 s in groups of 8, 4.5 s in 32, 4.6 s in 64 and 5.9 s in one, which needs eight times the memory."""
+
+
+class Batch(NamedTuple):
+    """Samples of one satellite [n], in the order drawn."""
+
+    satellite: int
+    ids: Tensor
+
+    def groups(self) -> Iterator[Batch]:
+        """The canonical grouping: at most `GROUP` samples at once."""
+        return (Batch(self.satellite, ids) for ids in torch.split(self.ids, GROUP))
+
+
+Gradients = Callable[[Batch], Tensor]
+"""Adds the gradient of the summed loss of a batch to `.grad` and returns the loss of each sample [n]."""
+
+SatelliteLosses = list[tuple[int, Tensor]]
+"""Losses of samples [n] with the satellite that holds them."""
+
+
+def whole_gradients(predict: nn.Module, inputs: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+    """Plain back-propagation of cross-entropy where no cut is; see `Gradients`."""
+    losses = F.cross_entropy(predict(inputs[batch.ids]), labels[batch.ids], reduction="none")
+    torch.autograd.backward(losses.sum())
+    return losses.detach()
+
+
+def make_optimizer(trained: Iterable[nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:
+    """SGD or AdamW with PyTorch's own defaults for what the spec does not name.
+
+    Both work on each tensor by itself. One optimiser over all trained tensors is therefore the same as one on every
+    satellite for its part and one on the server for the rest.
+    """
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(trained, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(trained, spec.learning_rate, weight_decay=spec.weight_decay)
+
+
+def optimizer_step(optimizer: torch.optim.Optimizer, gradients: Gradients, batches: Sequence[Batch]) -> SatelliteLosses:
+    """One step on the mean loss over all samples of all batches.
+
+    Gradients are summed over the batches in the order given and divided once, so each sample weighs the same
+    whichever satellite holds it.
+    """
+    optimizer.zero_grad()
+    losses = [(group.satellite, gradients(group)) for batch in batches for group in batch.groups()]
+    num_samples = sum(len(batch.ids) for batch in batches)
+    for parameter in optimizer.param_groups[0]["params"]:
+        if parameter.grad is not None:  # a backbone may carry tensors that this kind of input does not use
+            parameter.grad /= num_samples
+    optimizer.step()
+    return losses

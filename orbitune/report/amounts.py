@@ -1,0 +1,87 @@
+"""Numbers as people read them: a sensible unit, three digits, and a dash where there is nothing to say."""
+
+from __future__ import annotations
+
+SPACE = "\u00a0"
+"""A number and its unit stay on one line."""
+
+NONE = "–"
+
+_BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
+_JOULES = ("J", "kJ", "MJ", "GJ", "TJ")
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """Three significant digits without an exponent; whole numbers above that keep all digits."""
+    if value == 0:
+        return "0"
+    text = f"{value:.{significant}g}"
+    if "e" in text:
+        return f"{value:,.0f}" if abs(value) >= 1 else f"{value:.{significant}f}".rstrip("0").rstrip(".") or "0"
+    return text
+
+
+def scaled(value: float | None, units: tuple[str, ...]) -> str:
+    """A value in the unit (steps of 1000) that leaves one to three digits before the point."""
+    if value is None:
+        return NONE
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1000, step + 1
+    return f"{digits(value)}{SPACE}{units[step]}"
+
+
+def volume(size: float | None) -> str:
+    """Bytes, in decimal units."""
+    return scaled(size, _BYTES)
+
+
+def energy(joules: float | None) -> str:
+    """Joules with a decimal prefix."""
+    return scaled(joules, _JOULES)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ms, s, min and s, h and min, or hours."""
+    if seconds is None:
+        return NONE
+    if 0 < seconds < 0.9995:
+        return f"{digits(seconds * 1000, 3 if seconds >= 0.001 else 2)}{SPACE}ms"
+    if seconds < 59.95:
+        return f"{digits(seconds)}{SPACE}s"
+    if round(seconds) < 3600:
+        return _two(round(seconds), 60, "min", "s")
+    if round(seconds / 60) < 100 * 60:
+        return _two(round(seconds / 60), 60, "h", "min")
+    return f"{seconds / 3600:,.0f}{SPACE}h"
+
+
+def _two(count: int, per: int, large: str, small: str) -> str:
+    whole, rest = divmod(count, per)
+    return f"{whole}{SPACE}{large}" + (f" {rest}{SPACE}{small}" if rest else "")
+
+
+def hours(seconds: float | None) -> str:
+    """Seconds in hours, one unit for a whole table."""
+    return NONE if seconds is None else f"{digits(seconds / 3600)}{SPACE}h"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds since the start: 01:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share of one in percent."""
+    return NONE if share is None else f"{share * 100:.{decimals}f}{SPACE}%"
+
+
+def times(ratio: float | None) -> str:
+    """A ratio: 2.4×."""
+    return NONE if ratio is None else f"{digits(ratio)}×"
+
+
+def count(value: int, noun: str, plural: str = "") -> str:
+    """1 satellite, 2 satellites."""
+    return f"{value:,}{SPACE}{noun if value == 1 else plural or noun + 's'}"

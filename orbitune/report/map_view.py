@@ -1,0 +1,185 @@
+"""Draws the map of `worldmap` with its controls, and the passes of each station below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orbitune.report import amounts
+from orbitune.report.axes import time_axis
+from orbitune.report.content import Content
+from orbitune.report.frame import figure, missing
+from orbitune.report.labels import place
+from orbitune.report.markup import Markup, data_block, number, tag
+from orbitune.report.plot import percentage
+from orbitune.report.worldmap import (
+    Track,
+    animation,
+    busiest_s,
+    great_circle,
+    ground_track,
+    land_path,
+    read_track,
+    wrapped,
+)
+
+WIDE_PX = (720.0, 360.0)
+"""The smallest map that shows names; wider ones only have more room."""
+
+NARROW_PX = (326.0, 163.0)
+"""The map on a phone of 360 pixels, which shows numbers instead of names."""
+
+NUM_TRACKS = 3
+"""Ground tracks shown at first: more would cover the map."""
+
+
+def draw(content: Content) -> Markup:
+    """The map, its controls, the passes, and the data of the animation."""
+    stations: Sequence[Mapping[str, Any]] = content.contacts.get("stations") or ()
+    track = read_track(content)
+    if track is None or content.nodes is None:
+        return missing("map", "This run has no ground tracks stored, so there is no map to show.")
+    now_s = busiest_s(track)
+    summary = [tag("div", tag("dt", name), tag("dd", _value(value))) for name, value in _summary(content).items()]
+    return figure(
+        "map",
+        tag("div", _map(content, track, stations, now_s), _station_labels(stations), class_="map", id="map"),
+        _controls(content, track, now_s),
+        tag("p", _now_words(content, track, now_s), class_="note", id="map-now"),
+        _passes(track, stations, now_s),
+        tag("dl", summary, class_="facts") if summary else None,
+        data_block("map-data", animation(track, content)),
+        caption=f"Subpoints of {amounts.count(content.nodes.num_satellites, 'satellite')} over "
+        f"{amounts.duration(track.end_s)} from the start of the run, {amounts.count(len(stations), 'station')} and the "
+        "contacts between them at the moment chosen. Land: Natural Earth, public domain.",
+    )
+
+
+def _summary(content: Content) -> Mapping[str, object]:
+    summary: Mapping[str, object] = content.contacts.get("summary") or {}
+    return summary
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else amounts.digits(value, 4)
+
+
+def _map(content: Content, track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -> Markup:
+    """The drawing at one moment. Points are lines of no length with round ends, so they keep their size."""
+    at = track.nearest(now_s)
+    lat, lon = track.latitude_deg[at], wrapped(track.longitude_deg[at])
+    busy = {satellite for satellite, *_ in track.in_progress(now_s)}
+    dots = [
+        tag("path", d="M0 0h.01", transform=f"translate({number(lon[s] + 180)} {number(90 - lat[s])})",
+            class_="busy" if s in busy else None)
+        for s in range(len(lat))
+    ]  # fmt: skip
+    links = [
+        great_circle((lat[s], lon[s]), (stations[g]["latitude_deg"], stations[g]["longitude_deg"]))
+        for s, g, *_ in track.in_progress(now_s)
+    ]
+    places = "".join(f"M{number(x * 360)} {number(y * 180)}h.01" for x, y in map(_share, stations))
+    return tag(
+        "svg",
+        tag("path", d=land_path(), transform="scale(.1)", class_="land", fill_rule="evenodd"),
+        tag("path", d=_graticule(), class_="graticule"),
+        tag("g", _tracks(content, track), id="map-tracks", class_="tracks"),
+        tag("path", d="".join(links), id="map-links", class_="links"),
+        tag("path", d=places, class_="stations"),
+        tag("g", dots, id="map-satellites", class_="satellites"),
+        viewBox="0 0 360 180",
+        role="img",
+        aria_label="World map with stations, satellites and contacts",
+    )
+
+
+def _graticule() -> str:
+    across = "".join(f"M0 {y}h360" for y in range(30, 180, 30))
+    return across + "".join(f"M{x} 0v180" for x in range(30, 360, 30))
+
+
+def _tracks(content: Content, track: Track) -> list[Markup]:
+    """Ground tracks of the first satellite of some planes, for half of the window (about one orbit)."""
+    planes = [plane for plane in (content.nodes.planes if content.nodes else ()) if plane]
+    every = max(1, len(planes) // NUM_TRACKS)
+    half = max(2, len(track.time_s) // 2)
+    chosen = [plane[0] for plane in planes[::every]][:NUM_TRACKS]
+    return [
+        tag("path", d=ground_track(track.latitude_deg[:half, s], track.longitude_deg[:half, s])) for s in chosen
+    ]
+
+
+def _share(station: Mapping[str, Any]) -> tuple[float, float]:
+    """Place on the map, as shares of its width and height."""
+    longitude = (float(station["longitude_deg"]) + 180.0) % 360.0
+    return longitude / 360.0, (90.0 - float(station["latitude_deg"])) / 180.0
+
+
+def _station_labels(stations: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    """Names on wide maps, numbers on narrow ones, each placed for its own size."""
+    shares = [_share(station) for station in stations]
+    names = [str(station["name"]) for station in stations]
+    numbers = [f"{index + 1}" for index in range(len(names))]
+    wide = place([(x * WIDE_PX[0], y * WIDE_PX[1]) for x, y in shares], names, WIDE_PX, 11.0)
+    narrow = place([(x * NARROW_PX[0], y * NARROW_PX[1]) for x, y in shares], numbers, NARROW_PX, 10.0, 3.0)
+    return [
+        tag(
+            "span",
+            tag("span", name, class_="name", style=_offset(wide[index])),
+            tag("span", numbers[index], class_="short", style=_offset(narrow[index]), aria_hidden="true"),
+            class_="station",
+            style=f"left:{percentage(shares[index][0])};top:{percentage(shares[index][1])}",
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def _offset(offset: tuple[float, float]) -> str:
+    return f"left:{number(round(offset[0], 1))}px;top:{number(round(offset[1], 1))}px"
+
+
+def _controls(content: Content, track: Track, now_s: float) -> Markup:
+    names = content.nodes.satellite_names if content.nodes else ()
+    options = [tag("option", "a few planes", value="")]
+    options += [tag("option", name, value=f"{number_}") for number_, name in enumerate(names)]
+    slider = tag("input", type="range", id="map-time", min="0", max=track.end_s, step="10", value=now_s,
+                 aria_label="Moment shown on the map, seconds since the start")  # fmt: skip
+    return tag(
+        "div",
+        tag("button", "Play", type="button", id="map-play", class_="primary", aria_pressed="false"),
+        slider,
+        tag("output", amounts.clock(now_s), id="map-clock", for_="map-time"),
+        tag("label", "Ground track of ", tag("select", options, id="map-choice")),
+        class_="controls",
+    )
+
+
+def _now_words(content: Content, track: Track, now_s: float) -> str:
+    going = track.in_progress(now_s)
+    return f"{amounts.count(len(going), 'contact')} in progress." if going else "No contact in progress."
+
+
+def _passes(track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -> Markup | None:
+    """One row per station: when any satellite is above its mask; darker where several are."""
+    if not track.passes:
+        return tag("p", "No satellite passes over any station in this time.", class_="missing")
+    rows = [_station_row(track, index, str(station["name"])) for index, station in enumerate(stations)]
+    axis = time_axis(track.end_s, amounts.duration, 5)
+    labels = [tag("span", label, style=f"left:{percentage(axis.share(value))}") for value, label in axis.ticks]
+    cursor = tag("div", tag("i", id="map-cursor", style=f"left:{percentage(axis.share(now_s))}"), class_="cursor-box")
+    ticks = tag("div", tag("span", class_="lane-label"), tag("div", labels, class_="ticks"), class_="lane axis")
+    return tag("div", rows, ticks, cursor, class_="lanes passes", role="img",
+               aria_label="Passes over each station")  # fmt: skip
+
+
+def _station_row(track: Track, index: int, name: str) -> Markup:
+    mine = [one for one in track.passes if one[1] == index]
+    path = "".join(f"M{number(round(rise, 1))} 0H{number(round(min(set_, track.end_s), 1))}V1H{number(round(rise, 1))}z"
+                   for _, _, rise, set_ in mine)  # fmt: skip
+    bars = [tag("path", d=part + "z", class_="pass") for part in path.split("z") if part]
+    svg = tag("svg", bars, viewBox=f"0 0 {number(track.end_s)} 1", preserveAspectRatio="none", aria_hidden="true")
+    label = tag("span", tag("b", f"{index + 1}"), name, tag("small", amounts.count(len(mine), "pass", "passes")),
+                class_="lane-label")  # fmt: skip
+    return tag("div", label, svg, class_="lane")

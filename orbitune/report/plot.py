@@ -1,0 +1,169 @@
+"""Line plots that keep their text at one size on every screen.
+
+The lines are an SVG that stretches with the page (strokes do not); ticks and labels are HTML placed in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orbitune.report.axes import Axis
+from orbitune.report.markup import Child, Markup, join, number, tag
+
+LABEL_HEIGHT = 0.072
+"""Height of a label over the height of the plot on a phone (18 of 250 px): labels closer than this are moved apart."""
+
+LABEL_WIDTH = 0.42
+"""Width of a label over the width of the plot on a phone (90 of 215 px)."""
+
+_UNITS = 1000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value, with what is shown when the pointer is near."""
+
+    x: float
+    y: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line. `band` are (x, low, high) of the area around it; `mark` is a point worth a ring."""
+
+    key: str
+    label: str
+    colour: str
+    points: tuple[Point, ...]
+    dashed: bool = False
+    band: tuple[tuple[float, float, float], ...] = ()
+    mark: Point | None = None
+    direct: bool = True
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A frame with lines in it; `target` is a level with its label."""
+
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    x_title: str
+    y_title: str
+    title: str
+    target: tuple[float, str] | None = None
+
+
+def draw(plot: Plot) -> Markup:
+    """The plot as one block; the script reads the points of `data-points`."""
+    svg = tag(
+        "svg", _grid(plot), [_series(plot, series) for series in plot.series], _target_line(plot),
+        viewBox=f"0 0 {_UNITS} {_UNITS}", preserveAspectRatio="none", aria_hidden="true",
+    )  # fmt: skip
+    labels = [_label(series, x, y) for series, x, y in placed(plot)]
+    canvas = tag("div", svg, labels, _target_label(plot), tag("div", class_="cursor", hidden=True), class_="canvas",
+                 tabindex="0", role="img", aria_label=plot.title)  # fmt: skip
+    return tag(
+        "div",
+        tag("div", plot.y_title, class_="y-title"),
+        tag("div", [_tick(label, bottom=plot.y.share(value)) for value, label in plot.y.ticks], class_="y-axis"),
+        canvas,
+        tag("div", [_tick(label, left=plot.x.share(value)) for value, label in plot.x.ticks], class_="x-axis"),
+        tag("div", plot.x_title, class_="x-title"),
+        class_="plot",
+    )
+
+
+def placed(plot: Plot) -> list[tuple[Series, float, float]]:
+    """Where the labels of the lines stand: at their ends, moved apart where they would touch."""
+    ends = [(series, *_at(plot, series.points[-1])) for series in plot.series if series.direct and series.points]
+    ends.sort(key=lambda end: end[2])
+    found: list[tuple[Series, float, float]] = []
+    for series, x, y in ends:
+        near = [other for _, left, other in found if abs(left - x) < LABEL_WIDTH]
+        found.append((series, x, max([y, *(other + LABEL_HEIGHT for other in near)])))
+    return _lifted(found)
+
+
+def _lifted(found: list[tuple[Series, float, float]]) -> list[tuple[Series, float, float]]:
+    """Push labels that fell out at the bottom up again, and their neighbours with them."""
+    lifted: list[tuple[Series, float, float]] = []
+    for series, x, y in reversed(found):
+        near = [other for _, left, other in lifted if abs(left - x) < LABEL_WIDTH]
+        lifted.append((series, x, min([y, 0.99, *(other - LABEL_HEIGHT for other in near)])))
+    return lifted[::-1]
+
+
+def _at(plot: Plot, point: Point) -> tuple[float, float]:
+    """Place in the frame, from the top left."""
+    return plot.x.share(point.x), 1 - plot.y.share(point.y)
+
+
+def _xy(plot: Plot, x: float, y: float) -> str:
+    return f"{number(round(plot.x.share(x) * _UNITS, 1))} {number(round((1 - plot.y.share(y)) * _UNITS, 1))}"
+
+
+def _grid(plot: Plot) -> list[Markup]:
+    across = [tag("path", d=f"M0 {number((1 - plot.y.share(value)) * _UNITS)}h{_UNITS}") for value, _ in plot.y.ticks]
+    up = [tag("path", d=f"M{number(plot.x.share(value) * _UNITS)} 0v{_UNITS}") for value, _ in plot.x.ticks]
+    return [tag("g", across, up, class_="grid")]
+
+
+def _series(plot: Plot, series: Series) -> Markup:
+    dots = "".join(f"M{_xy(plot, point.x, point.y)}h.01" for point in series.points)
+    line = "M" + "L".join(_xy(plot, point.x, point.y) for point in series.points) if series.points else ""
+    mark = None
+    if series.mark is not None:
+        mark = tag("path", d=f"M{_xy(plot, series.mark.x, series.mark.y)}h.01", class_="mark")
+    points = join([number(value), ","] for point in series.points for value in _at(plot, point))
+    return tag(
+        "g",
+        _band(plot, series.band),
+        tag("path", d=line, class_="line dashed" if series.dashed else "line"),
+        None if series.dashed else tag("path", d=dots, class_="dots"),
+        mark,
+        data_series=series.key,
+        data_points=points.rstrip(","),
+        data_tips="\n".join(point.tip for point in series.points),
+        style=f"--c:{series.colour}",
+    )
+
+
+def _band(plot: Plot, band: Sequence[tuple[float, float, float]]) -> Markup | None:
+    if len(band) < 2:
+        return None
+    upper = [_xy(plot, x, high) for x, _, high in band]
+    lower = [_xy(plot, x, low) for x, low, _ in reversed(band)]
+    return tag("path", d=f"M{'L'.join(upper + lower)}Z", class_="band")
+
+
+def _target_line(plot: Plot) -> Markup | None:
+    if plot.target is None:
+        return None
+    y = number((1 - plot.y.share(plot.target[0])) * _UNITS)
+    return tag("path", d=f"M0 {y}h{_UNITS}", class_="target")
+
+
+def _target_label(plot: Plot) -> Markup | None:
+    if plot.target is None:
+        return None
+    return tag(
+        "span", plot.target[1], class_="target-label", style=f"bottom:{percentage(plot.y.share(plot.target[0]))}"
+    )
+
+
+def _label(series: Series, x: float, y: float) -> Markup:
+    place = f"left:{percentage(x)};top:{percentage(y)};--c:{series.colour}"
+    return tag("span", series.label, class_="end-label", style=place, data_series=series.key)
+
+
+def _tick(label: Child, **place: float) -> Markup:
+    ((side, share),) = place.items()
+    return tag("span", label, style=f"{side}:{percentage(share)}")
+
+
+def percentage(share: float) -> str:
+    """A share of one as CSS likes it."""
+    return f"{number(round(share * 100, 3))}%"

@@ -1,0 +1,219 @@
+"""Contradictions: values that are fine alone and impossible together.
+
+Each rule is a generator of (key, message). A rule that needs a value which is itself wrong is passed over; that value
+is reported already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orbitune.errors import Problem
+from orbitune.model.profile import load_profile
+from orbitune.scenario.schema import NO_DATASET
+from orbitune.scenario.sources import COMMAND_LINE, Entry, Written
+from orbitune.units import EARTH_RADIUS_M, km
+
+TRAINABLE = ("galileo-nano",)
+"""Models whose weights and image loader come with the package; the others are profiles for planning."""
+
+RECONSTRUCTED = {
+    "method.codec": "fp32",
+    "method.intra_orbit": "ring",
+    "method.satellite_ground": "max_flow",
+}
+"""What "reconstructed" means: one-way ring all-reduce, maximum flow per time point, nothing compressed, on which the
+summaries of arXiv:2504.10403 agree. Its way between planes is not known, so `method.inter_orbit` stays free."""
+
+Found = Iterator[tuple[str, str]]
+
+
+class _Unchecked(Exception):
+    """A rule asked for a value that did not pass its own check."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The values that passed, for rules to read."""
+
+    values: Mapping[str, object]
+    counts: Mapping[str, int]
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.values:
+            raise _Unchecked(key)
+        return self.values[key]
+
+    def items(self, name: str) -> list[str]:
+        """Places of a list: "shell.0", "shell.1" ..."""
+        return [f"{name}.{number}" for number in range(self.counts.get(name, 0))]
+
+
+def fix_reconstructed(written: Written) -> None:
+    """`method.name = "reconstructed"` brings its own ways; a way written beside it must agree."""
+    name = written.entries.get("method.name")
+    if name is None or name.value != "reconstructed":
+        return
+    for key, value in RECONSTRUCTED.items():
+        entry = written.entries.get(key)
+        if entry is not None and entry.level >= name.level and entry.value != value:
+            message = f'method.name = "reconstructed" means "{value}" here; remove this key or choose "collaborative"'
+            written.complain(entry.file, key, entry.value, message)
+        written.entries[key] = Entry(value, name.file, name.folder, name.level)
+
+
+def contradictions(written: Written, values: Mapping[str, object]) -> list[Problem]:
+    """Every contradiction among the values that passed their own checks."""
+    view = View(values, written.counts)
+    problems: list[Problem] = []
+    for rule in RULES:
+        try:
+            found = list(rule(view))
+        except _Unchecked:
+            continue
+        problems += [_problem(written, key, values.get(key), message) for key, message in found]
+    return problems
+
+
+def _problem(written: Written, key: str, value: object, message: str) -> Problem:
+    """A contradiction with an inherited value is the user's file's to solve, so it stands under that name."""
+    entry = written.entries.get(key)
+    if entry is None or entry.file in (written.file, COMMAND_LINE):
+        return Problem(entry.file if entry else written.file, key, value, message)
+    return Problem(written.file, key, value, f"{message} (inherited from {entry.file})")
+
+
+def walker_numbers(view: View) -> Found:
+    """A Walker pattern has whole planes, and its phasing is below their number."""
+    for shell in view.items("shell"):
+        if view[f"{shell}.kind"] == "tle":
+            continue
+        satellites, planes = view[f"{shell}.satellites"], view[f"{shell}.planes"]
+        if satellites % planes:
+            yield f"{shell}.planes", f"does not divide satellites = {satellites}; change one of the two"
+        if view[f"{shell}.phasing"] >= planes:
+            yield f"{shell}.phasing", f"must be below planes = {planes}"
+
+
+def rings_need_walker(view: View) -> Found:
+    """Element sets say nothing of links, so their satellites form no rings and no grid between planes."""
+    if all(view[f"{shell}.kind"] != "tle" for shell in view.items("shell")):
+        return
+    if view["method.name"] == "reconstructed":
+        yield "method.name", "needs rings, and satellites of a TLE file have none; choose another method"
+    elif view["method.intra_orbit"] != "none":
+        yield "method.intra_orbit", 'satellites of a TLE file form no rings; set method.intra_orbit = "none"'
+    if view["method.inter_orbit"] != "via_ground":
+        yield "method.inter_orbit", 'satellites of a TLE file hold no links; set method.inter_orbit = "via_ground"'
+
+
+def rings_in_sight(view: View) -> Found:
+    """Neighbours in a plane must see each other: the middle of their chord clears the Earth.
+
+    Circle geometry: neighbours 360/n degrees apart on a circle of radius r pass r cos(180/n) from the centre.
+    """
+    if view["method.intra_orbit"] == "none":
+        return
+    lowest_m = EARTH_RADIUS_M + km(view["links.grazing_altitude_km"])
+    for shell in view.items("shell"):
+        if view[f"{shell}.kind"] == "tle" or view[f"{shell}.satellites"] % view[f"{shell}.planes"]:
+            continue
+        number = view[f"{shell}.satellites"] // view[f"{shell}.planes"]
+        radius_m = EARTH_RADIUS_M + km(view[f"{shell}.altitude_km"])
+        if number > 1 and radius_m * math.cos(math.pi / number) < lowest_m:
+            needed = math.ceil(math.pi / math.acos(lowest_m / radius_m)) if radius_m > lowest_m else None
+            advice = f"at least {needed} a plane at this altitude" if needed else "fly above grazing_altitude_km"
+            yield (
+                f"{shell}.planes",
+                f"leaves {number} satellites in a plane, too few to see each other past the Earth; needed: {advice}, "
+                'or set method.intra_orbit = "none"',
+            )
+
+
+def trees_need_links(view: View) -> Found:
+    """A tree between planes needs links between planes."""
+    if view["method.inter_orbit"] == "earliest_tree" and not view["links.isl_inter_enabled"]:
+        yield (
+            "method.inter_orbit",
+            'needs links between planes, and links.isl_inter_enabled = false; set it to true or choose "via_ground"',
+        )
+
+
+def rays_below_satellites(view: View) -> Found:
+    """A ray between satellites is never above them, so none could clear such a height."""
+    lowest_km = view["links.grazing_altitude_km"]
+    for shell in view.items("shell"):
+        if view[f"{shell}.kind"] != "tle" and view[f"{shell}.altitude_km"] <= lowest_km:
+            message = f"must be below {shell}.altitude_km = {view[f'{shell}.altitude_km']:g}, or no link can exist"
+            yield "links.grazing_altitude_km", message
+
+
+def cut_in_model(view: View) -> Found:
+    """A cut lies after the embedding (0) or after a block the model has."""
+    blocks = len(load_profile(view["model.name"]).blocks)
+    if view["model.cut_after_block"] > blocks:
+        message = f"{view['model.name']} has {blocks} blocks; must be from 0 (after the embedding) to {blocks}"
+        yield "model.cut_after_block", message
+
+
+def weights_at_hand(view: View) -> Found:
+    """Training needs weights and an image loader; other models are planned only."""
+    if view["data.dataset"] != NO_DATASET and view["model.name"] not in TRAINABLE:
+        yield (
+            "model.name",
+            f'is a profile for planning only: set data.dataset = "none" (with samples_per_satellite and num_classes), '
+            f"or choose {' or '.join(TRAINABLE)}, which can be trained here",
+        )
+
+
+def batch_in_samples(view: View) -> Found:
+    """A batch cannot hold more samples than its satellite."""
+    samples = view["data.samples_per_satellite"]
+    if samples is not None and view["train.batch_size"] > samples:
+        yield "train.batch_size", f"must not exceed data.samples_per_satellite = {samples}"
+
+
+def station_names_once(view: View) -> Found:
+    """A name means one station."""
+    yield from _once(view, "ground_station", "name", "is the name of an earlier station; names must differ")
+
+
+def tle_files_once(view: View) -> Found:
+    """A file read twice would put two satellites in one place."""
+    yield from _once(view, "shell", "tle_file", "is the file of an earlier shell already")
+
+
+def _once(view: View, name: str, key: str, message: str) -> Found:
+    seen: Counter[object] = Counter()
+    for place in view.items(name):
+        value = view[f"{place}.{key}"]
+        seen[value] += 1
+        if value is not None and seen[value] > 1:
+            yield f"{place}.{key}", message
+
+
+def slot_in_time(view: View) -> Found:
+    """The first slot must end before the plan does."""
+    seconds = view["time.duration_h"] * 3600
+    if view["method.slot_s"] > seconds:
+        yield "method.slot_s", f"is longer than the whole contact plan of {seconds:g} s"
+
+
+RULES: tuple[Callable[[View], Found], ...] = (
+    walker_numbers,
+    rings_need_walker,
+    rings_in_sight,
+    trees_need_links,
+    rays_below_satellites,
+    cut_in_model,
+    weights_at_hand,
+    batch_in_samples,
+    station_names_once,
+    tle_files_once,
+    slot_in_time,
+)
+"""All rules; one that is not listed here is not applied."""

@@ -1,0 +1,188 @@
+"""Checks of the air: contacts, rates, delays and terminals (rules of `verify`).
+
+Activities come sorted by start, so one pass with the latest end seen so far finds every overlap.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import heappop, heappush
+
+import numpy as np
+
+from orbitune.cost.system import TERMINAL_OF, System
+from orbitune.links.contacts import KINDS, ContactPlan
+from orbitune.timeline.activity import Activity, Timeline
+from orbitune.timeline.rejection import TIME_TOLERANCE_S, node_name, reject
+from orbitune.units import BITS_PER_BYTE
+
+SPARE_BYTES = 1
+"""A fluid optimum ends between two bytes; the last one is rounded up."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The contacts of one directed link and kind in time order, as lists (bisection on lists beats small arrays)."""
+
+    start_s: list[float]
+    end_s: list[float]
+    rate_bps: list[float]
+    delay_s: list[float]
+
+    @cached_property
+    def until_s(self) -> list[float]:
+        """End of the stretch of touching contacts that each contact belongs to."""
+        until = list(self.end_s)
+        for row in range(len(until) - 2, -1, -1):
+            if self.start_s[row + 1] - self.end_s[row] <= TIME_TOLERANCE_S:
+                until[row] = max(until[row], until[row + 1])
+        return until
+
+    @cached_property
+    def bits_before(self) -> list[float]:
+        """Bits that the link could carry before each contact."""
+        total, before = 0.0, []
+        for start_s, end_s, rate_bps in zip(self.start_s, self.end_s, self.rate_bps, strict=True):
+            before.append(total)
+            total += (end_s - start_s) * rate_bps
+        return before
+
+    def row_at(self, time_s: float) -> int:
+        """The last contact that has started by then; -1 before the first."""
+        return bisect_right(self.start_s, time_s) - 1
+
+    def covers(self, start_s: float, end_s: float) -> bool:
+        """Whether an interval lies inside one stretch of contacts."""
+        row = self.row_at(start_s + TIME_TOLERANCE_S)
+        if row < 0 or start_s > self.end_s[row] + TIME_TOLERANCE_S:
+            return False
+        return end_s <= self.until_s[row] + TIME_TOLERANCE_S
+
+    def bits_by(self, time_s: float) -> float:
+        """Integral of the rate up to a moment."""
+        row = self.row_at(time_s)
+        if row < 0:
+            return 0.0
+        return self.bits_before[row] + self.rate_bps[row] * (min(time_s, self.end_s[row]) - self.start_s[row])
+
+    def last_row(self, start_s: float, end_s: float) -> int:
+        """The contact in which a send ends: at a seam the earlier one, which carried its last bits."""
+        return max(0, self.row_at(max((start_s + end_s) / 2, end_s - TIME_TOLERANCE_S)))
+
+
+class PassTable:
+    """Finds the `Passes` of a link and kind, and builds only those that are asked for."""
+
+    def __init__(self, plan: ContactPlan) -> None:
+        self._plan = plan
+        keys = (plan.source.astype(np.int64) * len(plan.nodes) + plan.target) * len(KINDS) + plan.kind
+        self._order = np.lexsort((plan.start_s, keys))
+        self._keys = keys[self._order]
+        self._found: dict[tuple[int, int, str], Passes] = {}
+
+    def passes(self, source: int, target: int, kind: str) -> Passes:
+        """Contacts of one directed link and kind; empty lists where there are none."""
+        found = self._found.get((source, target, kind))
+        if found is None:
+            found = self._found[source, target, kind] = self._passes(source, target, kind)
+        return found
+
+    def _passes(self, source: int, target: int, kind: str) -> Passes:
+        key = (source * len(self._plan.nodes) + target) * len(KINDS) + KINDS.index(kind)
+        first, last = np.searchsorted(self._keys, key, "left"), np.searchsorted(self._keys, key, "right")
+        rows = self._order[first:last]
+        plan = self._plan
+        return Passes(
+            plan.start_s[rows].tolist(),
+            plan.end_s[rows].tolist(),
+            plan.rate_bps[rows].tolist(),
+            plan.delay_s[rows].tolist(),
+        )
+
+
+def check_airtime(timeline: Timeline, system: System) -> None:
+    """Rules `contact`, `rate`, `delay` and `terminals`."""
+    table = PassTable(system.contacts)
+    sends = [activity for activity in timeline.activities if activity.kind == "send"]
+    for send in sends:
+        _check_send(send, table.passes(send.node, send.peer, send.link), system)
+    _check_one_at_a_time(sends, system)
+    _check_terminals(sends, system)
+    if not system.terminals.full_duplex:
+        _check_turns(sends, system)
+
+
+def _check_send(send: Activity, passes: Passes, system: System) -> None:
+    if not passes.covers(send.start_s, send.end_s):
+        reject("contact", send, system.nodes, f"not inside the {len(passes.start_s)} contacts of this link")
+    row = passes.last_row(send.start_s, send.end_s)
+    room = (passes.bits_by(send.end_s) - passes.bits_by(send.start_s)) / BITS_PER_BYTE
+    spare = SPARE_BYTES + passes.rate_bps[row] * TIME_TOLERANCE_S / BITS_PER_BYTE
+    assert send.payload is not None, "rule `order` comes first"
+    if send.payload.size > room + spare:
+        reject("rate", send, system.nodes, f"{send.payload.size} bytes where the rate allows {room:.1f}")
+    least_s = send.end_s + passes.delay_s[row]
+    if send.arrive_s < least_s - TIME_TOLERANCE_S:
+        reject("delay", send, system.nodes, f"arrives at {send.arrive_s:.6f} s, {least_s:.6f} s is the earliest")
+
+
+def _check_one_at_a_time(sends: list[Activity], system: System) -> None:
+    """Two sends on one directed link would share its rate: they must follow each other."""
+    free_s: dict[tuple[int, int], float] = {}
+    for send in sends:
+        link = (send.node, send.peer)
+        busy_s = free_s.get(link, 0.0)
+        if send.start_s < busy_s - TIME_TOLERANCE_S:
+            reject("rate", send, system.nodes, f"the link still carries another send until {busy_s:.6f} s")
+        free_s[link] = max(busy_s, send.end_s)
+
+
+@dataclass(slots=True)
+class _Pointing:
+    """What one kind of terminal of one node points at: sends under way as (end_s, peer), and sends per peer."""
+
+    ending: list[tuple[float, int]]
+    peers: Counter[int]
+
+    def point(self, peer: int, start_s: float, end_s: float) -> int:
+        """Add a send; returns the number of distinct peers at its start."""
+        while self.ending and self.ending[0][0] <= start_s + TIME_TOLERANCE_S:
+            _, done = heappop(self.ending)
+            self.peers[done] -= 1
+            if not self.peers[done]:
+                del self.peers[done]
+        heappush(self.ending, (end_s, peer))
+        self.peers[peer] += 1
+        return len(self.peers)
+
+
+def _check_terminals(sends: list[Activity], system: System) -> None:
+    pointings: dict[tuple[int, str], _Pointing] = {}
+    for send in sends:
+        terminal = TERMINAL_OF[send.link]
+        if not terminal:
+            continue
+        for node, peer in ((send.node, send.peer), (send.peer, send.node)):
+            pointing = pointings.get((node, terminal))
+            if pointing is None:
+                pointing = pointings[node, terminal] = _Pointing([], Counter())
+            count = pointing.point(peer, send.start_s, send.end_s)
+            if count > system.num_terminals(node, terminal):
+                limit = system.num_terminals(node, terminal)
+                problem = f"{node_name(node, system.nodes)} points at {count} peers with {limit} {terminal} terminals"
+                reject("terminals", send, system.nodes, problem)
+
+
+def _check_turns(sends: list[Activity], system: System) -> None:
+    """Half duplex: the two directions of a pair take turns. Backhaul occupies no terminal and is exempt."""
+    busy_s: dict[tuple[int, int], float] = {}
+    for send in sends:
+        if not TERMINAL_OF[send.link]:
+            continue
+        other_s = busy_s.get((send.peer, send.node), 0.0)
+        if send.start_s < other_s - TIME_TOLERANCE_S:
+            reject("terminals", send, system.nodes, f"half duplex, and the peer still sends until {other_s:.6f} s")
+        busy_s[send.node, send.peer] = max(busy_s.get((send.node, send.peer), 0.0), send.end_s)

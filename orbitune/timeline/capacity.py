@@ -1,0 +1,272 @@
+"""What a contact plan can carry at the very most: the physics under `bounds`.
+
+A `Capacity` is the number of bytes that can have crossed a cut by a moment, whatever is sent and however: a
+non-decreasing, piecewise linear function of time. `Reach` is the earliest moment at which news can be anywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import groupby
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbitune.cost.system import TERMINAL_OF, System
+from orbitune.links.contacts import KINDS
+from orbitune.units import BITS_PER_BYTE
+
+ROUNDING = 1e-12
+"""Relative error of a running sum of some 10^4 doubles (eps 2.2e-16 each). It is taken off, so that a pass filled to
+the last byte is never taken for one byte too small."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Bytes that can have crossed by `edge_s[i]`, straight lines in between, nothing outside."""
+
+    edge_s: list[float]
+    crossed: list[float]
+
+    def by(self, time_s: float) -> float:
+        """Bytes that can have crossed by a moment."""
+        row = bisect_right(self.edge_s, time_s) - 1
+        if row < 0 or not self.crossed:
+            return 0.0
+        if row >= len(self.edge_s) - 1:
+            return self.crossed[-1]
+        share = (time_s - self.edge_s[row]) / (self.edge_s[row + 1] - self.edge_s[row])
+        return self.crossed[row] + share * (self.crossed[row + 1] - self.crossed[row])
+
+    def sent(self, start_s: float, size: float) -> float:
+        """The earliest moment by which `size` bytes can have crossed since `start_s`; infinity if never."""
+        if size <= 0.0 or start_s == inf:
+            return start_s
+        if not self.crossed:
+            return inf
+        target = self.by(start_s) + size - min(size / 2, ROUNDING * self.crossed[-1])
+        row = bisect_left(self.crossed, target)
+        if row == len(self.crossed):
+            return inf
+        if row == 0:
+            return max(start_s, self.edge_s[0])
+        low, high = self.crossed[row - 1], self.crossed[row]
+        share = (target - low) / (high - low)
+        return max(start_s, self.edge_s[row - 1] + share * (self.edge_s[row] - self.edge_s[row - 1]))
+
+
+class _Side:
+    """One side of a cut: each terminal group serves its fastest open contacts, as many as it has terminals."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, str], list[float]] = {}
+        self._served: dict[tuple[int, str], float] = {}
+
+    def change(self, place: tuple[int, str], limit: int, rate: float, opens: bool) -> None:
+        """A contact of this rate opens or closes at a node's terminal group."""
+        rates = self._open.setdefault(place, [])
+        if opens:
+            insort(rates, rate)
+        else:
+            rates.pop(bisect_left(rates, rate))
+        if rates and limit:
+            self._served[place] = sum(rates[-limit:])
+        else:
+            self._served.pop(place, None)
+
+    def rate(self) -> float:
+        """Bytes per second that this side can move now."""
+        return sum(self._served.values())
+
+
+def capacity_of(system: System, rows: NDArray[np.int64]) -> Capacity:
+    """Capacity of the cut made of these contacts.
+
+    At any moment a node serves at most as many peers as it has terminals, at best its fastest ones. So no more
+    crosses than the sum of that over the senders, nor than the sum over the receivers.
+    """
+    senders, receivers = _Side(), _Side()
+    edge_s: list[float] = []
+    crossed: list[float] = []
+    total = rate = 0.0
+    for time_s, changes in groupby(_changes(system, rows), key=lambda change: change[0]):
+        if edge_s:
+            total += rate * (time_s - edge_s[-1])
+        for _, opens, from_place, from_limit, to_place, to_limit, contact_rate in changes:
+            senders.change(from_place, from_limit, contact_rate, opens)
+            receivers.change(to_place, to_limit, contact_rate, opens)
+        rate = min(senders.rate(), receivers.rate())
+        edge_s.append(time_s)
+        crossed.append(total)
+    return Capacity(edge_s, crossed)
+
+
+_Change = tuple[float, bool, tuple[int, str], int, tuple[int, str], int, float]
+
+
+def _changes(system: System, rows: NDArray[np.int64]) -> list[_Change]:
+    """Openings and closings of contacts in time order: when, which, and where with how many terminals."""
+    plan = system.contacts
+    columns = (plan.source, plan.target, plan.kind, plan.start_s, plan.end_s, plan.rate_bps)
+    found: list[_Change] = []
+    for source, target, kind, start_s, end_s, rate_bps in zip(*(c[rows].tolist() for c in columns), strict=True):
+        terminal = TERMINAL_OF[KINDS[kind]]
+        ends = (
+            (source, terminal),
+            _limit(system, source, terminal),
+            (target, terminal),
+            _limit(system, target, terminal),
+            rate_bps / BITS_PER_BYTE,
+        )
+        found += [(start_s, True, *ends), (end_s, False, *ends)]
+    return sorted(found, key=lambda change: change[0])
+
+
+def _limit(system: System, node: int, terminal: str) -> int:
+    """Peers at a time; backhaul is cable and has no such limit."""
+    return system.num_terminals(node, terminal) if terminal else len(system.nodes)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A capacity with the least delay before and after it."""
+
+    capacity: Capacity
+    before_s: float
+    after_s: float
+
+    def sent(self, start_s: float, size: float) -> float:
+        """When the last byte can have crossed; `start_s` is at the cut."""
+        return self.capacity.sent(start_s, size)
+
+
+class Cuts:
+    """The cuts of one system, each worked out once."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._found: dict[tuple[str, frozenset[int]], Cut] = {}
+
+    def air(self, kind: str, satellites: frozenset[int]) -> Cut:
+        """Everything that satellites can send to the server (kind "downlink") or get from it ("uplink").
+
+        Stations without backhaul are left out: what they hear goes no further.
+        """
+        return self._cached(kind, satellites)
+
+    def backhaul(self, kind: str, satellites: frozenset[int]) -> Cut:
+        """All backhaul together, towards the server for "downlink" and away from it for "uplink"."""
+        return self._cached("backhaul " + kind, satellites)
+
+    def intake(self, satellite: int) -> Cut:
+        """Everything that one satellite can receive; `before_s` is minus the longest delay of its links."""
+        return self._cached("intake", frozenset((satellite,)))
+
+    def _cached(self, name: str, members: frozenset[int]) -> Cut:
+        cut = self._found.get((name, members))
+        if cut is None:
+            build = {"downlink": self._air, "uplink": self._air, "intake": self._intake}.get(name, self._backhaul)
+            cut = self._found[name, members] = build(name, members)
+        return cut
+
+    def _air(self, kind: str, satellites: frozenset[int]) -> Cut:
+        plan, rows = self._system.contacts, self._air_rows(kind, satellites)
+        cable_s = self._cable_s(kind)
+        stations = (plan.target if kind == "downlink" else plan.source)[rows].tolist()
+        cables = [cable_s[station] for station in stations]
+        capacity = capacity_of(self._system, rows)
+        if kind == "uplink":
+            return Cut(capacity, min(cables, default=0.0), _least(plan.delay_s[rows]))
+        whole = [air_s + cable for air_s, cable in zip(plan.delay_s[rows].tolist(), cables, strict=True)]
+        return Cut(capacity, 0.0, min(whole, default=0.0))
+
+    def _air_rows(self, kind: str, satellites: frozenset[int]) -> NDArray[np.int64]:
+        plan, rows = self._system.contacts, self._system.contacts.of_kind(kind)
+        ends = (plan.source, plan.target) if kind == "downlink" else (plan.target, plan.source)
+        inside = np.isin(ends[0][rows], sorted(satellites)) & np.isin(ends[1][rows], sorted(self._cable_s(kind)))
+        found: NDArray[np.int64] = rows[inside]
+        return found
+
+    def _backhaul(self, name: str, satellites: frozenset[int]) -> Cut:
+        plan, kind = self._system.contacts, name.removeprefix("backhaul ")
+        air_s = _least(plan.delay_s[self._air_rows(kind, satellites)])
+        rows = self._cable_rows(kind)
+        cable_s = _least(plan.delay_s[rows])
+        before_s, after_s = (air_s, cable_s) if kind == "downlink" else (0.0, cable_s + air_s)
+        return Cut(capacity_of(self._system, rows), before_s, after_s)
+
+    def _cable_rows(self, kind: str) -> NDArray[np.int64]:
+        plan, rows = self._system.contacts, self._system.contacts.of_kind("backhaul")
+        end = plan.target if kind == "downlink" else plan.source
+        return rows[end[rows] == self._system.nodes.server]
+
+    def _cable_s(self, kind: str) -> dict[int, float]:
+        """Least backhaul delay of each station that is joined to the server in this direction."""
+        plan = self._system.contacts
+        found: dict[int, float] = {}
+        for row in self._cable_rows(kind).tolist():
+            station = int((plan.source if kind == "downlink" else plan.target)[row])
+            found[station] = min(found.get(station, inf), float(plan.delay_s[row]))
+        return found
+
+    def _intake(self, name: str, members: frozenset[int]) -> Cut:
+        plan = self._system.contacts
+        rows = np.flatnonzero(plan.target == min(members))
+        delays = plan.delay_s[rows]
+        return Cut(capacity_of(self._system, rows), -float(delays.max(initial=0.0)), _least(delays))
+
+
+def _least(values: NDArray[np.float64]) -> float:
+    return float(values.min()) if len(values) else 0.0
+
+
+class Reach:
+    """Earliest arrival of news of no size, over contacts of all kinds, through any nodes."""
+
+    def __init__(self, system: System) -> None:
+        self._out: list[list[tuple[int, list[float], list[float], float]]] = [[] for _ in range(len(system.nodes))]
+        self._satellites = len(system.nodes.satellites)
+        for (source, target), start_s, end_s, delay_s in _links(system):
+            self._out[source].append((target, start_s, end_s, delay_s))
+
+    def arrivals_s(self, since_s: Mapping[int, float]) -> list[float]:
+        """When each satellite can know what these nodes know from these moments on; infinity if never.
+
+        Dijkstra's algorithm over links whose delay is the least that the link ever has: leaving later never means
+        arriving earlier, so the first arrival is the earliest (Cooke and Halsey, J. Math. Anal. Appl. 14, 1966).
+        """
+        best = [inf] * len(self._out)
+        for node, time_s in since_s.items():
+            best[node] = time_s
+        queue = sorted((time_s, node) for node, time_s in since_s.items())
+        left = self._satellites
+        while queue and left:
+            time_s, node = heappop(queue)
+            if time_s > best[node]:
+                continue
+            left -= node < self._satellites
+            for target, start_s, end_s, delay_s in self._out[node]:
+                if best[target] <= time_s:
+                    continue
+                row = bisect_right(end_s, time_s)
+                if row < len(end_s):
+                    arrival_s = max(time_s, start_s[row]) + delay_s
+                    if arrival_s < best[target]:
+                        best[target] = arrival_s
+                        heappush(queue, (arrival_s, target))
+        return best[: self._satellites]
+
+
+def _links(system: System) -> Iterator[tuple[tuple[int, int], list[float], list[float], float]]:
+    """Each directed pair with the starts and ends of its contacts in time order, and its least delay."""
+    plan = system.contacts
+    order = np.lexsort((plan.start_s, plan.target, plan.source))
+    pairs = zip(plan.source[order].tolist(), plan.target[order].tolist(), strict=True)
+    for pair, group in groupby(enumerate(pairs), key=lambda numbered: numbered[1]):
+        rows = order[[number for number, _ in group]]
+        ends_s = np.maximum.accumulate(plan.end_s[rows])  # sorted even where contacts of two kinds overlap
+        yield pair, plan.start_s[rows].tolist(), ends_s.tolist(), float(plan.delay_s[rows].min())

@@ -1,0 +1,204 @@
+"""Checks of what is held: holding, origin, twice and promise (rules of `verify`).
+
+The timeline is played once in time order. A payload exists at a node only when the activity that brought or made it
+has itself been possible, so two activities cannot conjure each other up within the tolerance.
+Nothing is forgotten here: whether what is kept also fits is the business of `memory`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+from typing import NoReturn
+
+from orbitune.cost.system import System
+from orbitune.errors import TimelineRejected
+from orbitune.timeline.activity import Activity, Payload, Promise, Timeline
+from orbitune.timeline.rejection import TIME_TOLERANCE_S, describe_payload, node_name, reject
+
+Key = tuple[int, str, frozenset[int], int]
+"""Node, kind, origins, version: the tensor at a place, of which byte ranges are held."""
+
+
+def key_of(node: int, payload: Payload) -> Key:
+    """The tensor at a node that a payload is a range of."""
+    return node, payload.kind, payload.origins, payload.version
+
+
+@dataclass(slots=True)
+class ByteSet:
+    """A set of bytes as sorted, disjoint, never touching, half-open ranges."""
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def contains(self, start: int, end: int) -> bool:
+        """Whether every byte of a range is in the set."""
+        row = bisect_right(self.starts, start) - 1
+        return row >= 0 and self.ends[row] >= end
+
+    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of a range that are not in the set."""
+        first, last = bisect_right(self.ends, start), bisect_left(self.starts, end)
+        edges = [start, *(edge for row in range(first, last) for edge in (self.starts[row], self.ends[row])), end]
+        return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+
+    def missing(self, start: int, end: int) -> int:
+        """How many bytes of a range are not in the set."""
+        return sum(high - low for low, high in self.gaps(start, end))
+
+    def add(self, start: int, end: int) -> None:
+        """Put a range in; ranges that touch become one."""
+        first, last = bisect_left(self.ends, start), bisect_right(self.starts, end)
+        if first < last:
+            start, end = min(start, self.starts[first]), max(end, self.ends[last - 1])
+        self.starts[first:last] = [start]
+        self.ends[first:last] = [end]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Something that asks for payloads at a moment: an activity at its start, or a promise when it is due."""
+
+    time_s: float
+    node: int
+    needs: tuple[Payload, ...]
+    cause: Activity | Promise
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """A payload that a node will hold, because an activity brought it (`received`) or made it."""
+
+    node: int
+    payload: Payload
+    received: bool
+    cause: Activity
+
+
+def check_holdings(timeline: Timeline, system: System) -> None:
+    """Rules `holding`, `origin`, `twice` and `promise`."""
+    for promise in timeline.promises:
+        if not promise.by_s <= timeline.time_s + TIME_TOLERANCE_S:
+            owed = describe_payload(promise.payload)
+            raise TimelineRejected("promise", f"{owed} is due at {promise.by_s} s, after the end {timeline.time_s} s")
+    _Replay(system).play(timeline)
+
+
+class _Replay:
+    """Plays a timeline and knows, at the moment reached, who holds which bytes."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._held: dict[Key, ByteSet] = defaultdict(ByteSet)
+        self._seen: dict[int, set[int]] = defaultdict(set)  # origins that ever reached a node
+        self._coming: list[tuple[float, int, _Gain]] = []  # heap by the moment they are held from
+        self._count = 0
+        self._blocked: dict[int, _Step] = {}  # steps that lack something which may still come within the tolerance
+        self._blocked_on: dict[Key, list[int]] = defaultdict(list)
+
+    def play(self, timeline: Timeline) -> None:
+        for node, payload in timeline.initial:
+            self._keep(node, payload)
+        for step in _steps(timeline):
+            self._receive(step.time_s + TIME_TOLERANCE_S)
+            self._try(step)
+        self._receive(inf)
+        for step in self._blocked.values():
+            self._refuse(step)
+
+    def _try(self, step: _Step) -> None:
+        lacking = self._lacking(step)
+        if lacking is None:
+            self._do(step)
+            return
+        self._count += 1
+        self._blocked[self._count] = step
+        self._blocked_on[key_of(step.node, lacking)].append(self._count)
+
+    def _lacking(self, step: _Step) -> Payload | None:
+        """The first payload of which a step lacks a byte."""
+        for payload in step.needs:
+            held = self._held.get(key_of(step.node, payload))
+            if held is None or not held.contains(payload.start_byte, payload.end_byte):
+                return payload
+        return None
+
+    def _do(self, step: _Step) -> None:
+        """What a step brings about, once all it needs is there."""
+        cause = step.cause
+        if isinstance(cause, Promise):
+            return
+        if cause.payload is not None:
+            self._expect(cause.arrive_s, _Gain(cause.peer, cause.payload, True, cause))
+        for payload in cause.makes:
+            if not payload.origins <= self._seen[cause.node] | {cause.node}:
+                strange = sorted(payload.origins - self._seen[cause.node] - {cause.node})
+                problem = f"makes {describe_payload(payload)}, but nothing of satellites {strange} was ever there"
+                reject("origin", cause, self._system.nodes, problem)
+            self._expect(cause.end_s, _Gain(cause.node, payload, False, cause))
+
+    def _expect(self, since_s: float, gain: _Gain) -> None:
+        self._count += 1
+        heappush(self._coming, (since_s, self._count, gain))
+
+    def _receive(self, until_s: float) -> None:
+        """Hand out everything held from `until_s` or earlier, and retry what waited for it."""
+        while self._coming and self._coming[0][0] <= until_s:
+            since_s, _, gain = heappop(self._coming)
+            self._give_up_before(since_s)
+            if gain.received:
+                self._check_new(gain)
+            self._keep(gain.node, gain.payload)
+            for number in self._blocked_on.pop(key_of(gain.node, gain.payload), ()):
+                self._try(self._blocked.pop(number))
+
+    def _give_up_before(self, time_s: float) -> None:
+        """A blocked step that is due before the next payload comes will never get what it lacks."""
+        while self._blocked:
+            step = next(iter(self._blocked.values()))
+            if step.time_s + TIME_TOLERANCE_S >= time_s:
+                return
+            self._refuse(step)
+
+    def _check_new(self, gain: _Gain) -> None:
+        held = self._held.get(key_of(gain.node, gain.payload))
+        if held is None:
+            return
+        new = held.missing(gain.payload.start_byte, gain.payload.end_byte)
+        if new < gain.payload.size:
+            problem = f"the receiver already holds {gain.payload.size - new} of these bytes"
+            reject("twice", gain.cause, self._system.nodes, problem)
+
+    def _keep(self, node: int, payload: Payload) -> None:
+        self._held[key_of(node, payload)].add(payload.start_byte, payload.end_byte)
+        self._seen[node] |= payload.origins
+
+    def _refuse(self, step: _Step) -> NoReturn:
+        lacking = self._lacking(step)
+        assert lacking is not None, "only steps that lack something are refused"
+        held = self._held.get(key_of(step.node, lacking), ByteSet())
+        count = held.missing(lacking.start_byte, lacking.end_byte)
+        name = node_name(step.node, self._system.nodes)
+        problem = f"{name} lacks {count} of {lacking.size} bytes at {step.time_s:.6f} s: {describe_payload(lacking)}"
+        if isinstance(step.cause, Promise):
+            raise TimelineRejected("promise", problem)
+        reject("holding", step.cause, self._system.nodes, problem)
+
+
+def _steps(timeline: Timeline) -> list[_Step]:
+    """Activities and promises in time order, activities first."""
+    steps = [
+        _Step(
+            activity.start_s,
+            activity.node,
+            activity.needs if activity.payload is None else (activity.payload,),
+            activity,
+        )
+        for activity in timeline.activities
+    ]
+    steps += [_Step(promise.by_s, promise.node, (promise.payload,), promise) for promise in timeline.promises]
+    return sorted(steps, key=lambda step: step.time_s)

@@ -1,0 +1,241 @@
+"""The checker: is this timeline possible on this system, and does it do what it promises?
+
+Written against the data alone (activities, contact plan, machines): it knows no strategy and no booking desk.
+Cost: n log n in the number of activities. The rules, in the order in which they are looked at:
+
+==========  =====================================================================================================
+order       activities are well formed: known kinds, phases and nodes, finite times, start before end, sorted
+spans       stages follow each other without overlap or gap, and each activity lies inside its own stage
+private     private kinds are never sent, and exist only on the satellite they come from
+merge       only disjoint contributions to the same bytes are summed, and the sum is their union
+computer    a node computes one thing at a time, no faster than it can; stations compute nothing
+contact     a send lies wholly inside contacts of its link (`airtime`)
+rate        a link carries one send at a time, and no more bytes than its rate allows (`airtime`)
+delay       nothing arrives before the last bit has travelled (`airtime`)
+terminals   no node points at more peers than it has terminals or antennas (`airtime`)
+holding     nobody sends, needs or merges a byte that it does not hold at that moment (`holdings`)
+origin      nothing is made from samples that never reached the node (`holdings`)
+twice       nobody receives a byte that it already holds (`holdings`)
+promise     every promised byte is held in time (`holdings`)
+memory      what a node computes and what it keeps for later fit its memory (`memory`)
+==========  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from orbitune.cost.system import System
+from orbitune.errors import TimelineRejected
+from orbitune.links.contacts import KINDS
+from orbitune.timeline.activity import PHASES, Activity, Payload, Span, Timeline
+from orbitune.timeline.airtime import check_airtime
+from orbitune.timeline.holdings import check_holdings
+from orbitune.timeline.memory import check_memory
+from orbitune.timeline.rejection import TIME_TOLERANCE_S, describe_payload, node_name, reject
+
+ACTIVITY_KINDS = ("compute", "send", "merge")
+
+
+def verify(timeline: Timeline, system: System) -> None:
+    """Accept a timeline, or say which rule it breaks.
+
+    Args:
+        timeline: What is claimed to happen.
+        system: Contact plan and machines to judge it by.
+
+    Raises:
+        TimelineRejected: A rule is broken; `rule` is its name in the table above, the message names the activity
+            and the amount.
+    """
+    for check in (_order, _spans, _private, _merge, _computer, check_airtime, check_holdings, check_memory):
+        check(timeline, system)
+
+
+# -- order ---------------------------------------------------------------------------------------------------------
+
+
+def _order(timeline: Timeline, system: System) -> None:
+    satellites = frozenset(system.nodes.satellites)
+    last_s = 0.0
+    for activity in timeline.activities:
+        flaw = _flaw_of_place(activity, last_s, len(system.nodes)) or _flaw_of_content(activity, satellites)
+        if flaw:
+            reject("order", activity, system.nodes, flaw)
+        last_s = activity.start_s
+    _order_of_claims(timeline, system, satellites)
+
+
+def _flaw_of_place(activity: Activity, last_s: float, num_nodes: int) -> str:
+    """What is wrong with who, when and in which phase; empty if nothing."""
+    if activity.kind not in ACTIVITY_KINDS:
+        return f"unknown kind {activity.kind!r}, allowed are {ACTIVITY_KINDS}"
+    if activity.phase not in PHASES:
+        return f"unknown phase {activity.phase!r}, allowed are {PHASES}"
+    if not 0 <= activity.node < num_nodes:
+        return f"nodes are numbered 0 to {num_nodes - 1}"
+    if not 0.0 <= activity.start_s <= activity.end_s < inf:
+        return "times must be finite, not negative, and start no later than end"
+    if activity.start_s < last_s:
+        return f"listed after an activity that starts at {last_s:.6f} s; activities are sorted by start"
+    return ""
+
+
+def _flaw_of_content(activity: Activity, satellites: frozenset[int]) -> str:
+    """What is wrong with what is sent, used or made; empty if nothing."""
+    if activity.kind == "send":
+        return _flaw_of_send(activity, satellites)
+    if activity.payload is not None or activity.peer != -1 or activity.link or activity.arrive_s != 0.0:
+        return "only a send has a payload, a peer, a link and an arrival"
+    if not (0.0 <= activity.flops < inf and 0.0 <= activity.memory_bytes < inf):
+        return f"{activity.flops} FLOPs and {activity.memory_bytes} bytes must be finite and not negative"
+    return _flaw_of_payloads((*activity.needs, *activity.makes), satellites)
+
+
+def _flaw_of_send(activity: Activity, satellites: frozenset[int]) -> str:
+    if activity.payload is None or activity.needs or activity.makes:
+        return "a send carries exactly one payload, and neither needs nor makes another"
+    if activity.link not in KINDS:
+        return f"unknown link {activity.link!r}, allowed are {KINDS}"
+    if not activity.end_s <= activity.arrive_s < inf:
+        return f"arrives at {activity.arrive_s:.6f} s, before its end or never"
+    return _flaw_of_payloads((activity.payload,), satellites)
+
+
+def _flaw_of_payloads(payloads: Iterable[Payload], satellites: frozenset[int]) -> str:
+    for payload in payloads:
+        if not 0 <= payload.start_byte < payload.end_byte:
+            return f"{describe_payload(payload)} is not a range of bytes"
+        if not payload.origins <= satellites:
+            return f"{describe_payload(payload)} has origins that are not satellites"
+    return ""
+
+
+def _order_of_claims(timeline: Timeline, system: System, satellites: frozenset[int]) -> None:
+    """What is held at the start and what is promised must be well formed too."""
+    claims = [*timeline.initial, *((promise.node, promise.payload) for promise in timeline.promises)]
+    for node, payload in claims:
+        flaw = _flaw_of_payloads((payload,), satellites)
+        if flaw or not 0 <= node < len(system.nodes):
+            raise TimelineRejected("order", flaw or f"{describe_payload(payload)} is claimed for unknown node {node}")
+
+
+# -- spans ---------------------------------------------------------------------------------------------------------
+
+
+def _spans(timeline: Timeline, system: System) -> None:
+    for span in timeline.spans:
+        if span.phase not in PHASES or not 0.0 <= span.start_s <= span.end_s < inf:
+            raise TimelineRejected("spans", f"{_named(span)} must have a known phase and run forwards in time")
+    for before, after in zip(timeline.spans, timeline.spans[1:], strict=False):
+        _check_neighbours(before, after)
+    stages: dict[tuple[str, int, str], list[Span]] = {}
+    for span in timeline.spans:
+        stages.setdefault((span.phase, span.round, span.stage), []).append(span)
+    for activity in timeline.activities:
+        if not _inside(activity, stages.get((activity.phase, activity.round, activity.stage), [])):
+            until_s = max(activity.end_s, activity.arrive_s)
+            reject("spans", activity, system.nodes, f"lasts until {until_s:.6f} s and lies in no span of its stage")
+
+
+def _check_neighbours(before: Span, after: Span) -> None:
+    if PHASES.index(after.phase) < PHASES.index(before.phase):
+        raise TimelineRejected("spans", f"{_named(after)} follows {_named(before)}; phases come in order {PHASES}")
+    gap_s = after.start_s - before.end_s
+    if gap_s < -TIME_TOLERANCE_S:
+        raise TimelineRejected("spans", f"{_named(after)} overlaps {_named(before)} by {-gap_s:.6f} s")
+    if gap_s > TIME_TOLERANCE_S and after.phase == before.phase:
+        raise TimelineRejected("spans", f"{gap_s:.6f} s between {_named(before)} and {_named(after)} belong to neither")
+
+
+def _inside(activity: Activity, spans: list[Span]) -> bool:
+    """An arrival may be the very moment at which the stage ends."""
+    until_s = max(activity.end_s, activity.arrive_s)
+    return any(
+        span.start_s - TIME_TOLERANCE_S <= activity.start_s and until_s <= span.end_s + TIME_TOLERANCE_S
+        for span in spans
+    )
+
+
+def _named(span: Span) -> str:
+    return f"{span.phase} round {span.round} stage '{span.stage}' ({span.start_s:.6f} to {span.end_s:.6f} s)"
+
+
+# -- private -------------------------------------------------------------------------------------------------------
+
+
+def _private(timeline: Timeline, system: System) -> None:
+    if not timeline.private:
+        return
+    for activity in timeline.activities:
+        if activity.payload is not None and activity.payload.kind in timeline.private:
+            reject("private", activity, system.nodes, f"{activity.payload.size} bytes of a private kind are sent")
+        for payload in activity.makes:
+            if _strays(activity.node, payload, timeline):
+                reject("private", activity, system.nodes, f"makes {describe_payload(payload)}, private elsewhere")
+    for node, payload in timeline.initial:
+        if _strays(node, payload, timeline):
+            name = node_name(node, system.nodes)
+            raise TimelineRejected("private", f"{name} is given {describe_payload(payload)}, private to its origin")
+
+
+def _strays(node: int, payload: Payload, timeline: Timeline) -> bool:
+    """Whether a private payload of one satellite is at another node."""
+    return payload.kind in timeline.private and not payload.origins <= {node}
+
+
+# -- merge ---------------------------------------------------------------------------------------------------------
+
+
+def _merge(timeline: Timeline, system: System) -> None:
+    for activity in timeline.activities:
+        if activity.kind == "merge":
+            flaw = _flaw_of_merge(activity)
+            if flaw:
+                reject("merge", activity, system.nodes, flaw)
+
+
+def _flaw_of_merge(activity: Activity) -> str:
+    """What is wrong with a sum of contributions; empty if nothing."""
+    if len(activity.makes) != 1 or not activity.needs:
+        return f"sums {len(activity.needs)} payloads into {len(activity.makes)}; one or more into one is allowed"
+    total = activity.makes[0]
+    origins: frozenset[int] = frozenset()
+    for payload in activity.needs:
+        if _subject(payload) != _subject(total):
+            return f"sums {describe_payload(payload)} into {describe_payload(total)}"
+        if not origins.isdisjoint(payload.origins):
+            return f"counts satellites {sorted(origins & payload.origins)} twice"
+        origins |= payload.origins
+    if origins != total.origins:
+        return f"claims origins {sorted(total.origins)} from inputs of {sorted(origins)}"
+    return ""
+
+
+def _subject(payload: Payload) -> tuple[str, int, int, int]:
+    """All of a payload but its origins."""
+    return payload.kind, payload.version, payload.start_byte, payload.end_byte
+
+
+# -- computer ------------------------------------------------------------------------------------------------------
+
+
+def _computer(timeline: Timeline, system: System) -> None:
+    free_s: dict[int, float] = {}
+    for activity in timeline.activities:
+        if activity.kind == "send":
+            continue
+        if activity.node in system.nodes.stations:
+            reject("computer", activity, system.nodes, "stations compute nothing")
+        if activity.kind == "compute":
+            _check_computation(activity, system, free_s.get(activity.node, 0.0))
+            free_s[activity.node] = max(free_s.get(activity.node, 0.0), activity.end_s)
+
+
+def _check_computation(activity: Activity, system: System, free_s: float) -> None:
+    if activity.start_s < free_s - TIME_TOLERANCE_S:
+        reject("computer", activity, system.nodes, f"the computer is busy until {free_s:.6f} s")
+    least_s = activity.flops / system.computer(activity.node).flops_per_s
+    if activity.end_s - activity.start_s < least_s - TIME_TOLERANCE_S:
+        reject("computer", activity, system.nodes, f"{activity.flops:.6g} FLOPs take at least {least_s:.6f} s")
