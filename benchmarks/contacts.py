@@ -1,8 +1,8 @@
 """Contact windows: CPU time and edges against skyfield, satellites and stations of two constellations over a day.
 
 `delta-72` is 53:72/6/1 at 550 km, `star-66` is 86.4:66/6/2 at 780 km, both with ten stations at 10 degrees for 24 h;
-`delta-1584` has the size of a Starlink shell, for Orbitune alone. Skyfield's `find_events` runs in the same process, pair
-by pair, as it is meant to be used. Its own edges are good to half a second, so edge errors are taken against its
+`delta-1584` has the size of a Starlink shell, for Orbitune alone. Skyfield's `find_events` runs in the same process,
+pair by pair, as it is meant to be used. Its own edges are good to half a second, so edge errors are taken against its
 elevation, refined by bisection.
 """
 

@@ -119,7 +119,7 @@ def learn_head(
     features = images.new_zeros(len(images), model.backbone.feature_width)
     trial = Wire(wire.codec)
     over = partial(features_over, model, wire=trial) if spec.learner == "split" else partial(features_in_place, model)
-    for ids in holdings:
+    for ids in filter(len, holdings):
         fill(features, over, images, torch.from_numpy(ids).to(images.device))
     num_crossed = sum(map(len, holdings))
     fill(features, partial(features_in_place, model), images, tests)

@@ -68,7 +68,9 @@ def _zoom(chart: Chart, look: Looks) -> Markup:
     for stage in chart.stages:
         spans = [span for span in chart.spans if span.stage == stage]
         windows = ";".join(
-            f"{_seconds(span.start_s - chart.start_s)},{_seconds(span.duration_s)}" for span in spans if span.duration_s > 0
+            f"{_seconds(span.start_s - chart.start_s)},{_seconds(span.duration_s)}"
+            for span in spans
+            if span.duration_s > 0
         )
         many = f" in {len(spans)} parts" if len(spans) > 1 else ""
         total = amounts.duration(sum(span.duration_s for span in spans))

@@ -106,9 +106,7 @@ def _tracks(content: Content, track: Track) -> list[Markup]:
     every = max(1, len(planes) // NUM_TRACKS)
     half = max(2, len(track.time_s) // 2)
     chosen = [plane[0] for plane in planes[::every]][:NUM_TRACKS]
-    return [
-        tag("path", d=ground_track(track.latitude_deg[:half, s], track.longitude_deg[:half, s])) for s in chosen
-    ]
+    return [tag("path", d=ground_track(track.latitude_deg[:half, s], track.longitude_deg[:half, s])) for s in chosen]
 
 
 def _share(station: Mapping[str, Any]) -> tuple[float, float]:
@@ -176,9 +174,10 @@ def _passes(track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -
 
 def _station_row(track: Track, index: int, name: str) -> Markup:
     mine = [one for one in track.passes if one[1] == index]
-    path = "".join(f"M{number(round(rise, 1))} 0H{number(round(min(set_, track.end_s), 1))}V1H{number(round(rise, 1))}z"
-                   for _, _, rise, set_ in mine)  # fmt: skip
-    bars = [tag("path", d=part + "z", class_="pass") for part in path.split("z") if part]
+    bars = [
+        tag("rect", x=rise_s, width=max(0.0, min(set_s, track.end_s) - rise_s), height="1", class_="pass")
+        for _, _, rise_s, set_s in mine
+    ]
     svg = tag("svg", bars, viewBox=f"0 0 {number(track.end_s)} 1", preserveAspectRatio="none", aria_hidden="true")
     label = tag("span", tag("b", f"{index + 1}"), name, tag("small", amounts.count(len(mine), "pass", "passes")),
                 class_="lane-label")  # fmt: skip

@@ -20,7 +20,7 @@ _VOID = frozenset({"br", "input", "link", "meta", "hr", "col"})
 _EMPTY = frozenset({"rect", "path", "use"})
 
 
-def tag(name: str, *children: Child, **attributes: Attribute) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     """One element. `class_` gives class, `data_key` gives data-key; None and False leave an attribute out."""
     opening = f"<{name}{''.join(_attribute(key, value) for key, value in attributes.items())}"
     if name in _VOID:

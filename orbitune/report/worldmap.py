@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def land_path() -> str:
 def _ring_path(ring: Sequence[Sequence[float]]) -> str:
     """One closed ring in tenths of a degree, as relative steps, which are short to write."""
     points = [(round((x + 180) * 10), round((90 - y) * 10)) for x, y in ring]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(points, points[1:], strict=False)]
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(points)]
     moves = "".join(f"{dx} {dy} " if dy >= 0 else f"{dx}{dy} " for dx, dy in steps if dx or dy)
     return f"M{points[0][0]} {points[0][1]}l{moves.strip()}z" if moves else ""
 

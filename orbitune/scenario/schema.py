@@ -162,11 +162,11 @@ class GroundStation:
     latitude_deg: float = key("geodetic latitude, north is positive", unit="deg", low=-90, high=90)
     longitude_deg: float = key("longitude, east is positive", unit="deg", low=-180, high=180)
     altitude_m: float = key("above the WGS 84 ellipsoid", default=0.0, unit="m", low=-500, high=9000)
-    antennas: int = key("satellites it can serve at once", default=1, low=1, high=1000)
+    antennas: int = key("satellites it can serve in one moment", default=1, low=1, high=1000)
     min_elevation_deg: float = key("elevation mask", default=10.0, unit="deg", high=89)
 
 
-_RATE: dict[str, Any] = {"unit": "Mbit/s", "high": 1e6, "above": True}
+_RATE: dict[str, Any] = {"unit": "Mbit/s", "high": 10**6, "above": True}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,13 +183,13 @@ class Links:
     isl_inter_enabled: bool = key("whether satellites of neighbouring planes hold links")
     hop_latency_ms: float = key("added to each hop beside the time of light", unit="ms", high=1000)
     full_duplex: bool = key("whether a terminal sends and receives at once")
-    satellite_ground_terminals: int = key("stations a satellite can point at at once", low=1, high=16)
-    satellite_inter_terminals: int = key("satellites of other planes it can point at at once", low=1, high=16)
+    satellite_ground_terminals: int = key("stations a satellite can point at in one moment", low=1, high=16)
+    satellite_inter_terminals: int = key("satellites of other planes it can point at in one moment", low=1, high=16)
 
 
-_SPEED: dict[str, Any] = {"unit": "GFLOP/s", "high": 1e9, "above": True}
-_MEMORY: dict[str, Any] = {"unit": "GB", "high": 1e6, "above": True}
-_POWER: dict[str, Any] = {"unit": "W", "high": 1e5}
+_SPEED: dict[str, Any] = {"unit": "GFLOP/s", "high": 10**9, "above": True}
+_MEMORY: dict[str, Any] = {"unit": "GB", "high": 10**6, "above": True}
+_POWER: dict[str, Any] = {"unit": "W", "high": 10**5}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -236,6 +236,9 @@ def _add_change(written: Written, change: str, level: int) -> None:
         written.complain(COMMAND_LINE, "extends", text, "cannot be set here; name the preset instead of the file")
     elif parts[0] in ARRAYS and len(parts) > 1:
         _change_item(written, parts, Entry(_value(text), COMMAND_LINE, Path.cwd(), level))
+    elif len(parts) > 2 and ".".join(parts[:2]) in key_names():
+        message = f"is one value; write {'.'.join(parts[:2])}=VALUE"
+        written.complain(COMMAND_LINE, ".".join(parts[:2]), None, message)
     elif len(parts) > 2 or (len(parts) > 1 and parts[0] not in SECTIONS):
         written.complain(COMMAND_LINE, ".".join(parts), None, _unknown(".".join(parts)))
     else:

@@ -98,13 +98,13 @@ def most_bytes(network: Network) -> list[float]:
         return _by_flow(network)
     rows, limits = _rows(network)
     gain = np.array([arc.rate_bps for arc in network.arcs])
-    return _solve(-gain / gain.max(), rows, limits, [(0.0, network.length_s)] * len(gain))
+    return _solve(-gain / gain.max(), rows, limits, network.length_s)
 
 
-def least_time(network: Network) -> list[float]:
-    """Time shares [arcs] in s that carry all of every demand and can be served in the shortest time.
+def least_time(network: Network) -> tuple[list[float], float]:
+    """Time shares [arcs] in s that carry all of every demand in the shortest time, and that time in s.
 
-    A linear program; the caller knows that the interval is long enough (`most_bytes` carries everything).
+    A linear program. The interval's length does not limit it.
     """
     rows, limits = _rows(network)
     cargos = len({arc.cargo for arc in network.arcs})
@@ -113,19 +113,19 @@ def least_time(network: Network) -> list[float]:
     flip = np.append(np.ones(len(rows) - cargos), -np.ones(cargos))
     limits = np.append(np.zeros(len(rows) - cargos), -limits[-cargos:])
     cost = np.append(np.zeros(len(network.arcs)), 1.0)
-    bounds = [(0.0, network.length_s)] * len(cost)
-    return _solve(cost, np.column_stack([rows * flip[:, None], time]), limits, bounds)[:-1]
+    *shares_s, time_s = _solve(cost, np.column_stack([rows * flip[:, None], time]), limits, None)
+    return shares_s, time_s
 
 
 def _solve(
     cost: NDArray[np.float64],
     rows: NDArray[np.float64],
     limits: NDArray[np.float64],
-    bounds: list[tuple[float, float]],
+    length_s: float | None,
 ) -> list[float]:
-    result = linprog(cost, A_ub=rows, b_ub=limits, bounds=bounds, method="highs")
+    result = linprog(cost, A_ub=rows, b_ub=limits, bounds=(0.0, length_s), method="highs")
     assert result.status == 0, f"HiGHS: {result.message}"
-    return [float(value) for value in result.x]
+    return [float(value) for value in result.x.clip(min=0.0)]
 
 
 def _rows(network: Network) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -165,8 +165,8 @@ def _by_flow(network: Network) -> list[float]:
         arcs = [arc for arc in network.arcs if arc.satellite == satellite]
         came = {arc.cargo: flow[("cargo", arc.cargo), ("in", satellite)] for arc in arcs}
         left = {arc.link: flow[("out", satellite), arc.station] for arc in arcs}
-        for cargo, link, amount in _deal(came.items(), left.items()):
-            ticks[cargo, link] += amount
+        for number, link, amount in _deal(came.items(), left.items()):
+            ticks[number, link] += amount
     return [ticks[arc.cargo, arc.link] * TICK_S for arc in network.arcs]
 
 

@@ -306,8 +306,9 @@ def _lines(schedule: Schedule, ring: Sequence[int], ready_s: float) -> tuple[lis
     up_until_s = [_up_until_s(schedule, pair, ready_s) for pair in pairs]
     first_down_s = min(up_until_s)
     if up_until_s.count(-inf) > (len(members) > 2):
-        lost = [pair for pair, until_s in zip(pairs, up_until_s, strict=True) if until_s == -inf]
-        raise PlanError(_broken(schedule, lost, ready_s))
+        raise _broken(
+            schedule, [pair for pair, until_s in zip(pairs, up_until_s, strict=True) if until_s == -inf], ready_s
+        )
     if first_down_s == inf or len(members) == 2:
         return [closed], inf
     cut = up_until_s.index(first_down_s) + 1
@@ -331,11 +332,15 @@ def _up_until_s(schedule: Schedule, pair: tuple[int, int], ready_s: float) -> fl
     return min(until_s)
 
 
-def _broken(schedule: Schedule, lost: Sequence[tuple[int, int]], ready_s: float) -> str:
-    name = schedule.system.nodes.name
+def _broken(schedule: Schedule, lost: Sequence[tuple[int, int]], ready_s: float) -> PlanError:
+    """The error for too many lost links: the contact plan is over, or there never was a ring."""
+    contacts, name = schedule.system.contacts, schedule.system.nodes.name
     gaps = " and ".join(f"{name(one)} - {name(two)}" for one, two in lost)
-    return (
-        f"the satellites of a plane cannot all reach each other: no contact after {ready_s:.0f} s between {gaps}. A "
-        f'ring of three or more may lose one link; let every satellite work alone (method.intra_orbit = "none") or '
-        f"choose orbits whose neighbours see each other"
+    never = sum(pair not in contacts.by_link or pair[::-1] not in contacts.by_link for pair in lost)
+    message = f"the satellites of a plane cannot all reach each other: no contact after {ready_s:.0f} s for {gaps}"
+    if never <= (len(lost) > 1):
+        return HorizonEnd(f"{message}; the contact plan ends at {contacts.horizon_s:.0f} s; lengthen time.duration_h")
+    return PlanError(
+        f"{message}, nor before. A ring of three or more may lose one link; let every satellite work alone "
+        f'(method.intra_orbit = "none") or choose orbits whose neighbours see each other'
     )

@@ -139,10 +139,6 @@ class Cut:
     before_s: float
     after_s: float
 
-    def sent(self, start_s: float, size: float) -> float:
-        """When the last byte can have crossed; `start_s` is at the cut."""
-        return self.capacity.sent(start_s, size)
-
 
 class Cuts:
     """The cuts of one system, each worked out once."""
@@ -188,8 +184,7 @@ class Cuts:
         plan, rows = self._system.contacts, self._system.contacts.of_kind(kind)
         ends = (plan.source, plan.target) if kind == "downlink" else (plan.target, plan.source)
         inside = np.isin(ends[0][rows], sorted(satellites)) & np.isin(ends[1][rows], sorted(self._cable_s(kind)))
-        found: NDArray[np.int64] = rows[inside]
-        return found
+        return rows[np.flatnonzero(inside)]
 
     def _backhaul(self, name: str, satellites: frozenset[int]) -> Cut:
         plan, kind = self._system.contacts, name.removeprefix("backhaul ")
@@ -202,7 +197,7 @@ class Cuts:
     def _cable_rows(self, kind: str) -> NDArray[np.int64]:
         plan, rows = self._system.contacts, self._system.contacts.of_kind("backhaul")
         end = plan.target if kind == "downlink" else plan.source
-        return rows[end[rows] == self._system.nodes.server]
+        return rows[np.flatnonzero(end[rows] == self._system.nodes.server)]
 
     def _cable_s(self, kind: str) -> dict[int, float]:
         """Least backhaul delay of each station that is joined to the server in this direction."""

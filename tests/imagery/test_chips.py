@@ -66,5 +66,5 @@ def test_black_pixels_have_no_ndvi_but_no_error_either() -> None:
 
 
 def test_scene_without_our_classes_is_refused() -> None:
-    with pytest.raises(InputError, match="no class.*'forest'"):
+    with pytest.raises(InputError, match=r"no class.*'forest'"):
         find_chips(LandUse(np.zeros((64, 64), np.uint8), ("none", "farm")), 32)

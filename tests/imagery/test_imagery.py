@@ -52,5 +52,5 @@ def test_sample_size_is_that_of_the_profile(imagery: Imagery) -> None:
 
 
 def test_image_and_label_counts_that_differ_are_refused(imagery: Imagery) -> None:
-    with pytest.raises(InputError, match="images, .* labels .* belong together"):
+    with pytest.raises(InputError, match=r"images, .* labels .* belong together"):
         replace(imagery, labels=imagery.labels[:-1])

@@ -49,14 +49,14 @@ def test_flipped_bytes_in_the_image(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read.*No such file.*restore"):
+    with pytest.raises(InputError, match=r"cannot be read.*No such file.*restore"):
         load_scene(tmp_path / "scene.npz")
 
 
 def test_missing_array(tmp_path: Path) -> None:
     path = tmp_path / "scene.npz"
     np.savez(path, label=np.zeros(SHAPE))
-    with pytest.raises(InputError, match="an array is missing.*x"):
+    with pytest.raises(InputError, match=r"an array is missing.*x"):
         load_scene(path)
 
 

@@ -1,4 +1,4 @@
-"""What split training must equal, in plain PyTorch: one whole model, textbook loops, nothing of ours but the batches."""
+"""What split training must equal: one whole model in plain PyTorch, textbook loops, nothing of ours but the batches."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def largest_difference(found: Mapping[str, Tensor], oracle: PlainModel) -> float
     ours = {name.removeprefix("model."): value for name, value in found.items() if name.startswith("model.")}
     assert ours, "nothing trained"
     return max(
-        ((value - expected[name]).double().norm() / expected[name].double().norm()).item() for name, value in ours.items()
+        ((value - expected[name]).double().norm() / expected[name].double().norm()).item()
+        for name, value in ours.items()
     )
 
 

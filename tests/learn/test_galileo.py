@@ -1,4 +1,4 @@
-"""Galileo nano: our PyTorch code against a NumPy forward pass written from its description, and what its weights know."""
+"""Galileo nano: our code against a NumPy forward pass written from its description, and what its weights know."""
 
 from __future__ import annotations
 
@@ -123,24 +123,29 @@ def imagery() -> Imagery:
 
 def probe_accuracy(imagery: Imagery, backbone: Backbone, num_labels: int) -> float:
     """Test accuracy of logistic regression on frozen features, mean over five draws of the labelled chips."""
-    standardise(backbone, torch.from_numpy(imagery.unlabelled[::4]))
-    with torch.no_grad():
-        features = torch.cat([backbone(part) for part in torch.from_numpy(imagery.images).split(128)])
-    labels, test = torch.from_numpy(imagery.labels), torch.from_numpy(imagery.test)
-    train = np.concatenate(imagery.train)
+    standardise(backbone, torch.from_numpy(imagery.unlabelled[::8]))
+    pool = np.concatenate(imagery.train)[::4]
+    (features, labels), (test_features, test_labels) = (read(imagery, backbone, ids) for ids in (pool, imagery.test))
     scores = []
     for draw in range(5):
-        chosen = torch.from_numpy(np.random.default_rng(draw).choice(train, num_labels, replace=False))
+        chosen = np.random.default_rng(draw).choice(len(pool), num_labels, replace=False)
         head = fit_logistic(features[chosen], labels[chosen])
-        scores.append((head(features[test]).argmax(1) == labels[test]).float().mean().item())
+        scores.append((head(test_features).argmax(1) == test_labels).float().mean().item())
     return float(np.mean(scores))
+
+
+def read(imagery: Imagery, backbone: Backbone, ids: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and labels of some images."""
+    with torch.no_grad():
+        features = torch.cat([backbone(part) for part in torch.from_numpy(imagery.images[ids]).split(128)])
+    return features, torch.from_numpy(imagery.labels[ids])
 
 
 def fit_logistic(features: torch.Tensor, labels: torch.Tensor) -> torch.nn.Linear:
     head = torch.nn.Linear(features.shape[1], 5)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
@@ -157,8 +162,8 @@ def test_real_weights_know_more_than_random_ones(imagery: Imagery) -> None:
         probe_accuracy(imagery, load_backbone("galileo-nano", kind, 0, 32), num_labels=100)
         for kind in ("pretrained", "random")
     )
-    # 0.61 and 0.50 when written; 0.34 is the share of the most frequent class
-    assert pretrained > 0.55 and pretrained > random + 0.07
+    # 0.57 and 0.46 when written; 0.34 is the share of the most frequent class
+    assert pretrained > 0.53 and pretrained > random + 0.06
 
 
 def test_standardised_features_have_mean_0_and_deviation_1(imagery: Imagery) -> None:
@@ -240,5 +245,5 @@ def test_shipped_weights_are_fp32_and_complete() -> None:
 
 
 def test_model_without_weights_here_can_only_be_planned() -> None:
-    with pytest.raises(InputError, match="vit-b-16.*can only be planned"):
+    with pytest.raises(InputError, match=r"vit-b-16.*can only be planned"):
         load_backbone("vit-b-16", "pretrained", 0, 32)

@@ -76,5 +76,5 @@ def test_reading_leaves_the_content_alone() -> None:
 
 
 def test_unknown_model_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match="no model profile 'resnet'.*galileo-nano"):
+    with pytest.raises(InputError, match=r"no model profile 'resnet'.*galileo-nano"):
         load_profile("resnet")

@@ -1,0 +1,208 @@
+"""The chain of rounds: clocks that run through the needs of a job (arguments 2 to 6 of `bounds`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from orbitune.cost.system import System
+from orbitune.timeline.capacity import Cuts, Reach
+from orbitune.timeline.needs import Need, Resource, Tracks, Work, works_of
+
+Ready = Callable[[Work], float]
+"""When the place of a work can begin at all."""
+
+
+@dataclass
+class _Busy:
+    """Argument 3 for one resource.
+
+    `until_s` is a maximum over sums that begin at some start. It may be carried on as long as starts do not fall;
+    where one does, only the sum since the very first start, and the new work alone, are claimed.
+    """
+
+    first_s: float = inf
+    last_s: float = -inf
+    total: float = 0.0
+    until_s: float = 0.0
+
+    def add(self, resource: Resource, start_s: float, size: float) -> float:
+        """Work that starts at `start_s` or later; returns when the resource can be done with all of it."""
+        self.total += size
+        self.first_s = min(self.first_s, start_s)
+        if start_s >= self.last_s:
+            self.until_s = resource.done(max(self.until_s, start_s), size)
+        else:
+            self.until_s = max(resource.done(self.first_s, self.total), resource.done(start_s, size))
+        self.last_s = start_s
+        return self.until_s
+
+
+@dataclass
+class _Flow:
+    """How far the needs since the last combine have come, at best.
+
+    Attributes:
+        first_s, last_s: When the first and the last grain of each track have passed the needs so far. A track that
+            is missing has had nothing to do yet.
+        some_s: The last grain of some track among `owners` has not passed before.
+    """
+
+    first_s: dict[int, float] = field(default_factory=dict)
+    last_s: dict[int, float] = field(default_factory=dict)
+    some_s: float = 0.0
+    owners: frozenset[int] = frozenset()
+
+    def copy(self) -> _Flow:
+        """The same moments, free to go their own way."""
+        return _Flow(dict(self.first_s), dict(self.last_s), self.some_s, self.owners)
+
+    def join(self, other: _Flow) -> None:
+        """Wait for another flow as well."""
+        for mine, theirs in ((self.first_s, other.first_s), (self.last_s, other.last_s)):
+            mine.update({track: max(time_s, mine.get(track, 0.0)) for track, time_s in theirs.items()})
+        self.some_s = max(self.some_s, other.some_s)
+        self.owners |= other.owners
+
+    def pass_need(self, works: list[Work], ready_s: Ready, busy: dict[object, _Busy]) -> None:
+        """Arguments 2 to 4 for one need."""
+        ways = _ways(works)
+        done = [(work, self._done_s(work, ready_s, busy)) for work in works]
+        if ways and self.owners <= ways.keys():
+            self.some_s = min(_passed_s(way, self.some_s, ready_s) for way in ways.values())
+        for track, way in ways.items():
+            if track in self.last_s:
+                self.last_s[track] = _passed_s(way, self.last_s[track], ready_s)
+            self.first_s[track] = _passed_s(way, self.first_s.get(track, 0.0), ready_s)
+        for work, done_s in done:
+            self.owners |= work.tracks
+            self.some_s = max(self.some_s, done_s)
+            if not work.shared:
+                (track,) = work.tracks
+                self.last_s[track] = max(done_s, self.last_s.get(track, 0.0))
+        self.some_s = max(self.some_s, *self.last_s.values(), 0.0)
+
+    def _done_s(self, work: Work, ready_s: Ready, busy: dict[object, _Busy]) -> float:
+        """When all of a work can be through: it begins with the first grain of the track that has one first."""
+        start_s = min((self.first_s.get(track, 0.0) for track in work.tracks), default=0.0)
+        start_s = max(start_s, ready_s(work)) + work.resource.before_s
+        return busy.setdefault(work.key, _Busy()).add(work.resource, start_s, work.total) + work.resource.after_s
+
+
+def _ways(works: Iterable[Work]) -> dict[int, list[Work]]:
+    """The works that a single grain of each track may take."""
+    ways: dict[int, list[Work]] = {}
+    for work in works:
+        if work.grain > 0.0:
+            for track in work.tracks:
+                ways.setdefault(track, []).append(work)
+    return ways
+
+
+def _passed_s(way: list[Work], start_s: float, ready_s: Ready) -> float:
+    """One grain, alone, on its fastest way."""
+    return min(work.resource.pass_s(max(start_s, ready_s(work)), min(work.grain, work.total)) for work in way)
+
+
+class Chain:
+    """Walks through the needs with the clocks of all nodes."""
+
+    def __init__(self, needs: Sequence[Need], system: System, cuts: Cuts) -> None:
+        self._system, self._cuts = system, cuts
+        self._tracks = Tracks(needs, system)
+        self._reach = Reach(system)
+        self._has_weights_s = [0.0] * system.nodes.num_satellites
+        self._server_s = 0.0  # when the server can be done with the rounds before
+        self._flow, self._ahead = _Flow(), _Flow()
+        self._on_board = _Flow()  # the flow after the last need that ended on board
+        self._on_ground_s = 0.0  # some last grain after the last need that ended on the ground
+        self._trained_s: dict[int, float] = {}
+        self._busy: dict[object, _Busy] = {}
+        self._busy_ahead: dict[object, _Busy] = {}
+
+    def add(self, need: Need) -> float:
+        """Take the next need; returns a moment before which it cannot be done."""
+        if need.kind == "combine":
+            return self._combine(need)
+        works = works_of(need, self._system, self._cuts, self._tracks)
+        if not need.after_weights:
+            self._ahead.pass_need(works, lambda work: 0.0, self._busy_ahead)
+            return self._ahead.some_s
+        self._flow.join(self._ahead)
+        self._restart_ahead()
+        self._flow.pass_need(works, self._ready_s, self._busy)
+        self._remember(need, works)
+        return self._flow.some_s
+
+    def _restart_ahead(self) -> None:
+        """The next stretch done ahead starts from second 0; its resources remember what was done before."""
+        self._ahead = _Flow(owners=self._ahead.owners)
+
+    def _ready_s(self, work: Work) -> float:
+        """Work on board waits for the weights, work on the ground for the server's own rounds before."""
+        if work.key[0].startswith("uplink") or self._system.nodes.server in work.members:
+            return self._server_s
+        return min(self._has_weights_s[member] for member in work.members)
+
+    def _remember(self, need: Need, works: list[Work]) -> None:
+        computers = [node for work in works if need.kind == "compute" for node in work.members]
+        server = self._system.nodes.server
+        if need.kind == "down" or server in computers:
+            self._on_ground_s = self._flow.some_s
+        if need.kind == "up" or any(node != server for node in computers):
+            self._on_board = self._flow.copy()
+        for node in computers:
+            self._trained_s[node] = self._busy["compute", frozenset((node,))].until_s
+
+    # -- argument 5 --------------------------------------------------------------------------------------------------
+
+    def _combine(self, need: Need) -> float:
+        members = [satellite for group in need.groups for satellite in group]
+        models = self._models(need)
+        has_s = list(self._has_weights_s)
+        if self._on_board.owners <= models.keys():
+            has_s = [max(time_s, self._on_board.some_s) if s in members else time_s for s, time_s in enumerate(has_s)]
+        for track, size in models.items():
+            self._spread(track, size, members, has_s)
+        self._has_weights_s = has_s
+        self._server_s = max(self._server_s, self._on_ground_s)
+        self._flow, self._on_board, self._trained_s = _Flow(), _Flow(), {}
+        self._restart_ahead()
+        return max((has_s[satellite] for satellite in members), default=0.0)
+
+    def _models(self, need: Need) -> dict[int, float]:
+        """Bytes of the model of each track that has one."""
+        sizes: dict[int, float] = {}
+        for group, size in need.total.items():
+            if size > 0.0:
+                track = self._tracks.of[need.groups[group][0]]
+                sizes[track] = min(size, sizes.get(track, inf))
+        return sizes
+
+    def _spread(self, track: int, size: float, members: list[int], has_s: list[float]) -> None:
+        """What the model of one track means for everybody: raises `has_s`."""
+        since_s = self._final_s(track)
+        arrivals_s = self._reach.arrivals_s(dict.fromkeys(self._tracks.members[track], since_s))
+        for satellite in members:
+            if self._tracks.of[satellite] == track:
+                received_s = self._received_inside(satellite, size, members)
+            else:
+                intake = self._cuts.intake(satellite)
+                start_s = max(since_s, arrivals_s[satellite] + intake.before_s)
+                received_s = intake.capacity.sent(start_s, size) + intake.after_s
+            has_s[satellite] = max(has_s[satellite], arrivals_s[satellite], received_s)
+
+    def _final_s(self, track: int) -> float:
+        """When the model of a track can be final: it has its weights, and its last grain is through."""
+        weights_s = min(self._has_weights_s[member] for member in self._tracks.members[track])
+        return max(weights_s, self._on_board.last_s.get(track, 0.0))
+
+    def _received_inside(self, satellite: int, size: float, members: list[int]) -> float:
+        """A satellite whose neighbours trained too needs a whole model's bytes from them."""
+        neighbours = set(self._tracks.members[self._tracks.of[satellite]]).intersection(members) - {satellite}
+        trained_s = [self._trained_s[other] for other in neighbours if other in self._trained_s]
+        if not trained_s:
+            return 0.0
+        intake = self._cuts.intake(satellite)
+        return intake.capacity.sent(min(trained_s), size) + intake.after_s
