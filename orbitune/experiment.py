@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from orbitune.cost.system import System
 from orbitune.errors import PlanError, RunError
 from orbitune.imagery.batches import batch_size_of
-from orbitune.imagery.imagery import Holdings, Selection, holdings, load_imagery
+from orbitune.imagery.imagery import Holdings, Selection, holdings
+from orbitune.learn.spec import LearnSpec
 from orbitune.links.contacts import KINDS
 from orbitune.links.overview import overview
 from orbitune.methods import METHODS, Job, Method, Ways, plan
@@ -31,9 +32,6 @@ from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import Bound, lower_bound
 from orbitune.timeline.summary import energy_j, limiting
 from orbitune.timeline.verify import verify
-
-if TYPE_CHECKING:
-    from orbitune.learn.rounds import Learner
 
 Row = dict[str, Any]
 
@@ -184,11 +182,12 @@ def train_method(
     Returns:
         The metrics, one row a round; row 0 is before training.
     """
-    from orbitune.learn import checkpoint
+    from orbitune.learn import checkpoint, session
     from orbitune.learn.rounds import RoundRecord, deterministic, train
 
     deterministic(threads=TORCH_THREADS)
-    learner = _learner(mission, planned, weights)
+    scenario, spec = mission.scenario, _learn_spec(mission, planned)
+    learner = session.start(spec, scenario.model.name, weights, selection(scenario), len(planned.job.samples))
     saved = run.path / "methods" / label / "checkpoint.safetensors"
     metrics = f"methods/{label}/metrics.jsonl"
     done = checkpoint.load(saved, learner) if saved.is_file() else 0
@@ -206,34 +205,23 @@ def train_method(
     return rows
 
 
-def _learner(mission: Mission, planned: Planned, weights: str) -> Learner:
-    """What the method trains, on the images of the scenario."""
-    import torch
-
-    from orbitune.learn.backbone import load_backbone
-    from orbitune.learn.rounds import make_learner
-    from orbitune.learn.spec import LearnSpec
-
-    scenario, job = mission.scenario, planned.job
-    chosen = selection(scenario)
-    imagery = load_imagery(chosen, len(job.samples), scenario.seed)
-    spec = LearnSpec(
+def _learn_spec(mission: Mission, planned: Planned) -> LearnSpec:
+    """What the method trains and how, without a word of orbits."""
+    train, job = mission.scenario.train, planned.job
+    return LearnSpec(
         learner=planned.method.learner,
         trains=job.trains,
         server_encoder=job.server_encoder,
         cut=job.partition.cut,
         codec=job.codec,
         local_steps=job.local_steps,
-        batch_size=scenario.train.batch_size,
+        batch_size=train.batch_size,
         optimizer=job.optimizer,
-        learning_rate=scenario.train.learning_rate,
+        learning_rate=train.learning_rate,
         momentum=job.momentum,
-        weight_decay=scenario.train.weight_decay,
-        seed=scenario.seed,
+        weight_decay=train.weight_decay,
+        seed=mission.scenario.seed,
     )
-    backbone = load_backbone(scenario.model.name, weights, scenario.seed, chosen.chip_px)
-    images, labels = torch.from_numpy(imagery.images), torch.from_numpy(imagery.labels)
-    return make_learner(spec, backbone, len(imagery.class_names), images, labels, imagery.train, imagery.test)
 
 
 def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Row:

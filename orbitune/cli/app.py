@@ -96,7 +96,9 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
 
     if listing or folder is None:
         names = preset_names()
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "presets": list(names)}) if as_json else "\n".join(names))
+        click.echo(
+            json.dumps({"schema_version": SCHEMA_VERSION, "presets": list(names)}) if as_json else "\n".join(names)
+        )
         return
     text = new_text(preset)
     path = folder / "scenario.toml"
@@ -107,7 +109,11 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "path": str(path)}) if as_json else f"wrote {path}\nnext: orbitune check {path}")
+    click.echo(
+        json.dumps({"schema_version": SCHEMA_VERSION, "path": str(path)})
+        if as_json
+        else f"wrote {path}\nnext: orbitune check {path}"
+    )
 
 
 @main.command()
@@ -162,7 +168,9 @@ def plan(scenario: str | None, sets: Sequence[str], methods: str, as_json: bool)
     loaded = _load(scenario, sets)
     with console.progress(quiet=as_json) as heard:
         rows = plan_only(loaded, _names(methods), heard)
-    console.show({"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}, as_json, console.results_table)
+    console.show(
+        {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}, as_json, console.results_table
+    )
 
 
 @main.command()
@@ -240,7 +248,9 @@ def _names(methods: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
-        raise InputError(f"--methods {methods!r}: unknown {', '.join(unknown) or '(none given)'}; there are {', '.join(METHODS)}")
+        raise InputError(
+            f"--methods {methods!r}: unknown {', '.join(unknown) or '(none given)'}; there are {', '.join(METHODS)}"
+        )
     return names
 
 

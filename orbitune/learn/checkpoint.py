@@ -23,6 +23,7 @@ FORMAT = 1
 """Version of the layout below; a reader refuses others."""
 
 NEXT_ROUND = "next_round"
+ENTRIES = {"format", "spec", "sha256"}
 
 
 def save(path: Path, learner: Learner, next_round: int) -> None:
@@ -106,7 +107,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except SafetensorError as error:
         raise InputError(f"checkpoint {path}: truncated or damaged ({error}); {again}") from error
     about = said_about_itself(content)
-    if about.get("format") != FORMAT:
+    if about.get("format") != FORMAT or about.keys() != ENTRIES:
         raise InputError(f"checkpoint {path}: not a checkpoint of format {FORMAT} of Orbitune; {again}")
     if about["sha256"] != digest(tensors):
         raise InputError(f"checkpoint {path}: damaged, its values do not match their checksum; {again}")

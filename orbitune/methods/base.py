@@ -221,6 +221,23 @@ def onboard_weights(method: Method, job: Job) -> Payload:
 # -- steps that several methods take ---------------------------------------------------------------------------------
 
 
+def collect(
+    job: Job, schedule: Schedule, payloads: Mapping[int, Sequence[Payload]], noun: str, start_s: float
+) -> float:
+    """Bring each satellite's payloads to the server: shared around its ring (strategy A), then down (strategy B)."""
+    schedule.stage = f"share {noun} in planes"
+    ready = [start_s]
+    for pool in job.pools:
+        for row in zip(*(payloads[satellite] for satellite in pool), strict=True):
+            held = {satellite: Held(payload, start_s) for satellite, payload in zip(pool, row, strict=True)}
+            ready += intra_orbit.all_gather(schedule, pool, held, job.ways.intra_orbit).values()
+    now = schedule.span(start_s, max(ready))
+    schedule.stage = f"bring down {noun}"
+    cargos = [Cargo(pool, tuple(Held(payload, now) for s in pool for payload in payloads[s])) for pool in job.pools]
+    arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
+    return schedule.span(now, max(arrived.values()))
+
+
 def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
     """Bring one payload from the server to every satellite: once to each ring, then around it."""
     schedule.stage = stage
@@ -237,7 +254,10 @@ def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: 
 
 
 def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
-    """Bring one payload that every satellite holds to the server."""
+    """Bring the average that every satellite holds to the server, unless it was made there."""
+    if job.ways.inter_orbit == "via_ground" and len(job.rings) > 1:
+        schedule.promise(job.system.nodes.server, payload, start_s)
+        return start_s
     schedule.stage = stage
     cargo = Cargo(tuple(job.system.nodes.satellites), (Held(payload, start_s),))
     arrived = bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s)

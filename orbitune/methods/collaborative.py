@@ -17,6 +17,7 @@ from orbitune.methods.base import (
     Job,
     Ways,
     average,
+    collect,
     everyone,
     fetch,
     initial_weights,
@@ -33,7 +34,7 @@ from orbitune.model.partition import (
     saved_bytes,
 )
 from orbitune.strategies import intra_orbit
-from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
+from orbitune.strategies.satellite_ground import Cargo, send_up
 from orbitune.timeline.activity import Held, Payload, whole
 from orbitune.timeline.bounds import Need
 from orbitune.timeline.simulate import Schedule
@@ -111,9 +112,7 @@ class Reconstructed(Collaborative):
         return replace(job, ways=Ways("ring", "max_flow", "via_ground", job.ways.slot_s), codec="fp32")
 
 
-def _shared_need(
-    job: Job, kind: str, phase: str, index: int, size: int, groups: tuple[tuple[int, ...], ...]
-) -> Need:
+def _shared_need(job: Job, kind: str, phase: str, index: int, size: int, groups: tuple[tuple[int, ...], ...]) -> Need:
     each = {number: float(size) for number in range(len(groups))}
     return Need(kind, phase, index, f"{phase} weights", each, each, groups)
 
@@ -297,20 +296,8 @@ class Exchange:
     # -- across the links ----------------------------------------------------------------------------------------
 
     def _to_server(self, schedule: Schedule, kind: str, start_s: float) -> float:
-        """Share around the ring (strategy A), then down to the server (strategy B)."""
-        job = self.job
-        noun = kind.replace("_", " ") + "s"
-        schedule.stage = f"share {noun} in planes"
-        held = {s: Held(self.data(kind, s), start_s) for s in job.system.nodes.satellites}
-        ready = [start_s]
-        for pool in job.pools:
-            members = {satellite: held[satellite] for satellite in pool}
-            ready += intra_orbit.all_gather(schedule, pool, members, job.ways.intra_orbit).values()
-        now = schedule.span(start_s, max(ready))
-        schedule.stage = f"bring down {noun}"
-        cargos = [Cargo(pool, tuple(Held(held[s].payload, now) for s in pool)) for pool in job.pools]
-        arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
-        return schedule.span(now, max(arrived.values()))
+        payloads = {s: (self.data(kind, s),) for s in self.job.system.nodes.satellites}
+        return collect(self.job, schedule, payloads, kind.replace("_", " ") + "s", start_s)
 
     def _to_satellites(self, schedule: Schedule, kind: str, start_s: float) -> float:
         """Up to any satellite of the plane (strategy B reversed), then around the ring to the owner (A)."""

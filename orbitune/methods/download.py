@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import LABEL_BYTES, Job, everyone, per_pool, raw, spread
+from orbitune.methods.base import LABEL_BYTES, Job, collect, everyone, per_pool, raw, spread
 from orbitune.methods.onboard import sample_flops, whole_model
 from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
-from orbitune.strategies.satellite_ground import Cargo, bring_down
-from orbitune.timeline.activity import Held, Payload, whole
+from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
 from orbitune.timeline.simulate import Schedule
 
@@ -31,10 +30,11 @@ class Download:
 
     def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
         """The first round waits for every image; the others only compute."""
-        now = _bring_images(job, schedule, start_s) if index == 0 else start_s
+        payloads = {satellite: raw(job, satellite) for satellite in job.system.nodes.satellites}
+        now = collect(job, schedule, payloads, "images", start_s) if index == 0 else start_s
         schedule.stage = "train on the ground"
         server = job.system.nodes.server
-        needs = [payload for satellite in job.system.nodes.satellites for payload in raw(job, satellite)]
+        needs = [payload for row in payloads.values() for payload in row]
         made = _model(job, index)
         end_s = schedule.compute(server, _round_flops(job), now, needs, (made,), _memory(job))
         return schedule.span(now, end_s)
@@ -58,17 +58,6 @@ class Download:
             size = dict.fromkeys(range(len(job.rings)), float(_model(job, 0).size))
             needs.append(Need("up", "deliver", rounds, "deliver weights", size, size, job.rings))
         return needs
-
-
-def _bring_images(job: Job, schedule: Schedule, start_s: float) -> float:
-    """Each satellite sends its own images on its own passes: sharing them first would only add traffic."""
-    schedule.stage = "bring down images"
-    cargos = [
-        Cargo((satellite,), tuple(Held(payload, start_s) for payload in raw(job, satellite)))
-        for satellite in job.system.nodes.satellites
-    ]
-    arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
-    return schedule.span(start_s, max(arrived.values()))
 
 
 def _model(job: Job, version: int) -> Payload:

@@ -58,7 +58,7 @@ def duration(seconds: float | None) -> str:
 
 def _two(count: int, per: int, large: str, small: str) -> str:
     whole, rest = divmod(count, per)
-    return f"{whole}{SPACE}{large}" + (f" {rest}{SPACE}{small}" if rest else "")
+    return f"{whole}{SPACE}{large}" + (f"{SPACE}{rest}{SPACE}{small}" if rest else "")
 
 
 def hours(seconds: float | None) -> str:
@@ -77,9 +77,19 @@ def percent(share: float | None, decimals: int = 1) -> str:
     return NONE if share is None else f"{share * 100:.{decimals}f}{SPACE}%"
 
 
-def times(ratio: float | None) -> str:
+def set_percent(share: float) -> str:
+    """A share that somebody chose: no decimals where none were given."""
+    return f"{digits(share * 100)}{SPACE}%"
+
+
+def small_percent(share: float) -> str:
+    """A share of a total, where something is never shown as nothing."""
+    return f"<0.1{SPACE}%" if 0 < share < 0.0005 else percent(share)
+
+
+def times(ratio: float | None, significant: int = 3) -> str:
     """A ratio: 2.4×."""
-    return NONE if ratio is None else f"{digits(ratio)}×"
+    return NONE if ratio is None else f"{digits(ratio, significant)}×"
 
 
 def count(value: int, noun: str, plural: str = "") -> str:

@@ -60,8 +60,9 @@ def log_axis(low: float, high: float, label: Callable[[float], str], most: int =
 
 def fitted_log_axis(low: float, high: float, label: Callable[[float], str]) -> Axis:
     """A logarithmic axis from `low` to `high` exactly, ticks at 1, 2 and 5 (or at decades where there are many)."""
+    span = math.log10(high / low)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    digits: Sequence[int] = (1, 2, 5) if len(decades) <= 2 else (1, 3) if len(decades) <= 3 else (1,)
+    digits: Sequence[int] = (1, 2, 5) if span <= 2 else (1, 3) if span <= 3 else (1,)
     ticks = [digit * 10.0**power for power in decades for digit in digits]
     return Axis(low, high, _labelled([tick for tick in ticks if low <= tick <= high], label), log=True)
 

@@ -42,7 +42,7 @@ def link_bytes(content: Content) -> Markup:
             "bytes", "No method of this run sent anything, or none has finished: there are no bytes to show."
         )
     log = max(sizes) / min(sizes) > LOG_BYTES_FROM
-    axis = log_axis(min(sizes) * 0.999, max(sizes), amounts.volume) if log else _linear(max(sizes))
+    axis = log_axis(min(sizes) / 2, max(sizes), amounts.volume) if log else _linear(max(sizes))
     groups = [_group(content, rows, kind, axis) for kind in KINDS]
     legend = colour_legend([(row.method, colour_of(content, row.method)) for row in rows])
     scale = "The axis is logarithmic: compare bars by their printed values." if log else "The axis starts at zero."
@@ -121,7 +121,7 @@ def _stack(row: Result, look: Looks, longest: float) -> Markup:
 
 def _piece(stage: str, seconds: float, total: float, look: Looks, top: bool) -> Markup:
     share = seconds / total
-    tip = f"{stage}: {amounts.duration(seconds)}, {amounts.percent(share)}"
+    tip = f"{stage}: {amounts.duration(seconds)}, {amounts.small_percent(share)}"
     class_ = look.class_of(stage) + (" top" if top else "")
     return tag("i", class_=class_, style=f"flex-grow:{max(share, 1e-4):.5f}", data_tip=tip)
 
@@ -132,6 +132,6 @@ def _item(stage: str, seconds: float, total: float, look: Looks, top: bool) -> M
         tag("i", class_=f"swatch {look.class_of(stage)}"),
         tag("span", stage),
         tag("span", amounts.duration(seconds), class_="number"),
-        tag("span", amounts.percent(seconds / total), class_="number"),
+        tag("span", amounts.small_percent(seconds / total), class_="number"),
         class_="top" if top else None,
     )

@@ -47,7 +47,7 @@ def accuracy(content: Content) -> Markup:
     spread = max(ends) / shortest if shortest else 1.0
     chosen = "log" if spread >= LOG_FROM else "linear"
     body = [_accuracy_plot(content, series, kind, chosen) for kind in ("linear", "log") if shortest or kind == "linear"]
-    choice = switch("hours", "Axis of hours", (("linear", "linear hours"), ("log", "logarithmic hours")), chosen)
+    choice = switch("hours", "Axis of hours", (("linear", "linear"), ("log", "logarithmic")), chosen)
     legend = series_legend([(line.key, start_words(line.key), line.colour, line.dashed) for line in series])
     bar = tag("div", legend, choice if shortest else None, class_="toolbar")
     return figure("accuracy", bar, body, _accuracy_values(content, names), caption=_accuracy_caption(content, names))
@@ -91,10 +91,10 @@ def _accuracy_plot(content: Content, series: tuple[Series, ...], kind: str, chos
         _hours_axis(series, kind),
         y,
         series,
-        "simulated hours" + (", logarithmic" if kind == "log" else ""),
+        "simulated hours" + (" (log scale)" if kind == "log" else ""),
         "accuracy",
         "Accuracy against simulated hours. Arrow keys step through the values.",
-        None if target is None else (target, f"target {amounts.percent(target, 0 if target * 100 % 1 < 1e-9 else 1)}"),
+        None if target is None else (target, f"target {amounts.set_percent(target)}"),
     )
     return tag("div", draw(plot), data_choice=kind, hidden=kind != chosen)
 

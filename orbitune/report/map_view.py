@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from orbitune.report import amounts
 from orbitune.report.axes import time_axis
 from orbitune.report.content import Content
 from orbitune.report.frame import figure, missing
-from orbitune.report.labels import place
+from orbitune.report.labels import Spot, place
 from orbitune.report.markup import Markup, data_block, number, tag
 from orbitune.report.plot import percentage
 from orbitune.report.worldmap import (
@@ -51,7 +52,7 @@ def draw(content: Content) -> Markup:
         data_block("map-data", animation(track, content)),
         caption=f"Subpoints of {amounts.count(content.nodes.num_satellites, 'satellite')} over "
         f"{amounts.duration(track.end_s)} from the start of the run, {amounts.count(len(stations), 'station')} and the "
-        "contacts between them at the moment chosen. Land: Natural Earth, public domain.",
+        "passes going on at the moment chosen. Below: how many satellites each station sees over time. Land: Natural Earth, public domain.",
     )
 
 
@@ -125,17 +126,18 @@ def _station_labels(stations: Sequence[Mapping[str, Any]]) -> list[Markup]:
     return [
         tag(
             "span",
-            tag("span", name, class_="name", style=_offset(wide[index])),
-            tag("span", numbers[index], class_="short", style=_offset(narrow[index]), aria_hidden="true"),
-            class_="station",
+            _label(name, "name", wide[index]),
+            _label(numbers[index], "short", narrow[index]),
+            class_="place",
             style=f"left:{percentage(shares[index][0])};top:{percentage(shares[index][1])}",
         )
         for index, name in enumerate(names)
     ]
 
 
-def _offset(offset: tuple[float, float]) -> str:
-    return f"left:{number(round(offset[0], 1))}px;top:{number(round(offset[1], 1))}px"
+def _label(text: str, kind: str, spot: Spot) -> Markup:
+    offset = f"left:{number(round(spot.dx, 1))}px;top:{number(round(spot.dy, 1))}px"
+    return tag("span", text, class_=f"{kind} {spot.anchor}", style=offset, aria_hidden=kind == "short" and "true")
 
 
 def _controls(content: Content, track: Track, now_s: float) -> Markup:
@@ -155,15 +157,23 @@ def _controls(content: Content, track: Track, now_s: float) -> Markup:
 
 
 def _now_words(content: Content, track: Track, now_s: float) -> str:
+    """How many satellites each station sees, the most first."""
     going = track.in_progress(now_s)
-    return f"{amounts.count(len(going), 'contact')} in progress." if going else "No contact in progress."
+    if not going:
+        return "No station sees a satellite."
+    names = content.nodes.station_names if content.nodes else ()
+    seen = Counter(names[station] for _, station, *_ in going)
+    parts = [f"{name} {number_}" for name, number_ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))]
+    return f"Satellites in view: {', '.join(parts)}."
 
 
 def _passes(track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -> Markup | None:
-    """One row per station: when any satellite is above its mask; darker where several are."""
+    """One row per station: how many satellites are above its mask."""
     if not track.passes:
         return tag("p", "No satellite passes over any station in this time.", class_="missing")
-    rows = [_station_row(track, index, str(station["name"])) for index, station in enumerate(stations)]
+    views = [in_view(track, index) for index in range(len(stations))]
+    most = max(number_ for view in views for _, number_ in view)
+    rows = [_station_row(track, index, str(one["name"]), views[index], most) for index, one in enumerate(stations)]
     axis = time_axis(track.end_s, amounts.duration, 5)
     labels = [tag("span", label, style=f"left:{percentage(axis.share(value))}") for value, label in axis.ticks]
     cursor = tag("div", tag("i", id="map-cursor", style=f"left:{percentage(axis.share(now_s))}"), class_="cursor-box")
@@ -172,13 +182,26 @@ def _passes(track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -
                aria_label="Passes over each station")  # fmt: skip
 
 
-def _station_row(track: Track, index: int, name: str) -> Markup:
-    mine = [one for one in track.passes if one[1] == index]
-    bars = [
-        tag("rect", x=rise_s, width=max(0.0, min(set_s, track.end_s) - rise_s), height="1", class_="pass")
-        for _, _, rise_s, set_s in mine
-    ]
-    svg = tag("svg", bars, viewBox=f"0 0 {number(track.end_s)} 1", preserveAspectRatio="none", aria_hidden="true")
-    label = tag("span", tag("b", f"{index + 1}"), name, tag("small", amounts.count(len(mine), "pass", "passes")),
-                class_="lane-label")  # fmt: skip
-    return tag("div", label, svg, class_="lane")
+def in_view(track: Track, station: int) -> list[tuple[float, int]]:
+    """How many satellites a station sees: (from when on, number), in order of time."""
+    changes: Counter[float] = Counter()
+    for _, where, rise_s, set_s in track.passes:
+        if where == station:
+            changes[max(0.0, rise_s)] += 1
+            changes[min(set_s, track.end_s)] -= 1
+    seen, found = 0, [(0.0, 0)]
+    for moment_s in sorted(changes):
+        seen += changes[moment_s]
+        found.append((moment_s, seen))
+    return [*found, (track.end_s, 0)]
+
+
+def _station_row(track: Track, index: int, name: str, view: Sequence[tuple[float, int]], most: int) -> Markup:
+    steps = "".join(f"H{number(round(moment, 1))}V{number(most - seen)}" for moment, seen in view)
+    box = f"0 0 {number(track.end_s)} {max(1, most)}"
+    drawing = tag("path", d=f"M0 {most}{steps}z", class_="view")
+    svg = tag("svg", drawing, viewBox=box, preserveAspectRatio="none", aria_hidden="true")
+    passes = amounts.count(sum(1 for one in track.passes if one[1] == index), "pass", "passes")
+    words = f"{name}: {passes}, at most {max(seen for _, seen in view)} at once"
+    label = tag("span", tag("b", f"{index + 1}"), name, class_="lane-label", title=words)
+    return tag("div", label, svg, class_="lane", data_tip=words)

@@ -18,7 +18,7 @@ from orbitune.report.frame import details, missing, section, table
 from orbitune.report.gantt import Chart, chart_of
 from orbitune.report.markup import Child, Markup, tag
 from orbitune.report.palette import theme_css
-from orbitune.report.stages import Busy, Looks, busy_of, looks_of
+from orbitune.report.stages import Looks, Use, looks_of, uses_of
 from orbitune.runs import RunFolder
 
 REPORT_NAME = "report.html"
@@ -90,17 +90,17 @@ def _hash(script: str) -> str:
 def _timelines(content: Content) -> tuple[list[Chart], Looks]:
     """Charts and colours of all stored timelines, read one at a time, since one may have 100,000 activities."""
     charts: list[Chart] = []
-    busy: list[Busy] = []
+    uses: list[dict[str, Use]] = []
     names = [*content.place, *(name for name in content.run.methods() if name not in content.place)]
     for method in names:
         if content.nodes is None or not content.run.has(f"methods/{method}/timeline.jsonl.gz"):
             continue
         timeline = content.run.read_timeline(method)
-        busy.append(busy_of(timeline, content.nodes))
+        uses.append(uses_of(timeline, content.nodes))
         chart = chart_of(timeline, content.nodes)
         charts += [chart] if chart else []
     charts.sort(key=lambda chart: chart.method != verdict.SUBJECT)
-    return charts, looks_of(busy)
+    return charts, looks_of(uses)
 
 
 # -- top and bottom --------------------------------------------------------------------------------------------------

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orbitune.report.axes import Axis
 from orbitune.report.markup import Child, Markup, join, number, tag
 
-LABEL_HEIGHT = 0.072
-"""Height of a label over the height of the plot on a phone (18 of 250 px): labels closer than this are moved apart."""
+WIDE_LABEL = (0.13, 0.052)
+"""Width and height of a label over those of the plot on a large screen (100 of 770, 18 of 350 px): labels whose ends
+are closer than this are moved apart."""
 
-LABEL_WIDTH = 0.42
-"""Width of a label over the width of the plot on a phone (90 of 215 px)."""
+NARROW_LABEL = (0.5, 0.072)
+"""The same on a phone (90 of 180, 18 of 250 px)."""
 
 _UNITS = 1000
 
@@ -62,7 +64,8 @@ def draw(plot: Plot) -> Markup:
         "svg", _grid(plot), [_series(plot, series) for series in plot.series], _target_line(plot),
         viewBox=f"0 0 {_UNITS} {_UNITS}", preserveAspectRatio="none", aria_hidden="true",
     )  # fmt: skip
-    labels = [_label(series, x, y) for series, x, y in placed(plot)]
+    narrow = {series.key: y for series, _, y in placed(plot, NARROW_LABEL)}
+    labels = [_label(series, x, y, narrow[series.key]) for series, x, y in placed(plot, WIDE_LABEL)]
     canvas = tag("div", svg, labels, _target_label(plot), tag("div", class_="cursor", hidden=True), class_="canvas",
                  tabindex="0", role="img", aria_label=plot.title)  # fmt: skip
     return tag(
@@ -76,23 +79,23 @@ def draw(plot: Plot) -> Markup:
     )
 
 
-def placed(plot: Plot) -> list[tuple[Series, float, float]]:
+def placed(plot: Plot, size: tuple[float, float]) -> list[tuple[Series, float, float]]:
     """Where the labels of the lines stand: at their ends, moved apart where they would touch."""
     ends = [(series, *_at(plot, series.points[-1])) for series in plot.series if series.direct and series.points]
     ends.sort(key=lambda end: end[2])
     found: list[tuple[Series, float, float]] = []
     for series, x, y in ends:
-        near = [other for _, left, other in found if abs(left - x) < LABEL_WIDTH]
-        found.append((series, x, max([y, *(other + LABEL_HEIGHT for other in near)])))
-    return _lifted(found)
+        near = [other for _, left, other in found if abs(left - x) < size[0]]
+        found.append((series, x, max([y, *(other + size[1] for other in near)])))
+    return _lifted(found, size)
 
 
-def _lifted(found: list[tuple[Series, float, float]]) -> list[tuple[Series, float, float]]:
+def _lifted(found: list[tuple[Series, float, float]], size: tuple[float, float]) -> list[tuple[Series, float, float]]:
     """Push labels that fell out at the bottom up again, and their neighbours with them."""
     lifted: list[tuple[Series, float, float]] = []
     for series, x, y in reversed(found):
-        near = [other for _, left, other in lifted if abs(left - x) < LABEL_WIDTH]
-        lifted.append((series, x, min([y, 0.99, *(other - LABEL_HEIGHT for other in near)])))
+        near = [other for _, left, other in lifted if abs(left - x) < size[0]]
+        lifted.append((series, x, min([y, 0.99, *(other - size[1] for other in near)])))
     return lifted[::-1]
 
 
@@ -149,14 +152,42 @@ def _target_line(plot: Plot) -> Markup | None:
 def _target_label(plot: Plot) -> Markup | None:
     if plot.target is None:
         return None
-    return tag(
-        "span", plot.target[1], class_="target-label", style=f"bottom:{percentage(plot.y.share(plot.target[0]))}"
-    )
+    level = plot.y.share(plot.target[0])
+    above, x = _clear_place(plot, level)
+    place = f"left:{percentage(x)};" + (f"bottom:{percentage(level)}" if above else f"top:{percentage(1 - level)}")
+    return tag("span", plot.target[1], class_="target-label", style=place)
 
 
-def _label(series: Series, x: float, y: float) -> Markup:
-    place = f"left:{percentage(x)};top:{percentage(y)};--c:{series.colour}"
-    return tag("span", series.label, class_="end-label", style=place, data_series=series.key)
+def _clear_place(plot: Plot, level: float) -> tuple[bool, float]:
+    """Where along the target line its label (0.32 wide, 0.08 high on a phone) covers the least of the lines.
+
+    Returns whether it stands above the line, and the share of the width at which it begins.
+    """
+    points = [(x, 1 - y) for series in plot.series for x, y in _dense(plot, series)]
+    places = [(above, x) for above in (True, False) for x in (0.01, 0.35, 0.68)]
+
+    def covered(place: tuple[bool, float]) -> int:
+        above, left = place
+        low = level if above else level - 0.08
+        return sum(left <= x <= left + 0.32 and low <= y <= low + 0.08 for x, y in points)
+
+    return min(places, key=covered)
+
+
+def _dense(plot: Plot, series: Series, pieces: int = 12) -> list[tuple[float, float]]:
+    """Points along a line, close together."""
+    ends = [_at(plot, point) for point in series.points]
+    return [
+        (a[0] + (b[0] - a[0]) * step / pieces, a[1] + (b[1] - a[1]) * step / pieces)
+        for a, b in pairwise(ends)
+        for step in range(pieces + 1)
+    ]
+
+
+def _label(series: Series, x: float, y: float, narrow_y: float) -> Markup:
+    place = f"left:{percentage(x)};--y:{percentage(y)};--narrow-y:{percentage(narrow_y)};--c:{series.colour}"
+    class_ = "end-label minor" if series.dashed else "end-label"
+    return tag("span", series.label, class_=class_, style=place, data_series=series.key)
 
 
 def _tick(label: Child, **place: float) -> Markup:

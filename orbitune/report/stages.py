@@ -37,32 +37,40 @@ def family_of(activity: Activity, nodes: Nodes) -> str:
     return "onboard" if activity.node in nodes.satellites else "server"
 
 
-Busy = Mapping[str, Mapping[str, float]]
-"""Seconds that all nodes together spend on each family, by stage."""
+@dataclass(frozen=True)
+class Use:
+    """One stage of one method: its seconds, and how long all nodes together are busy with each family in it."""
+
+    seconds: float
+    busy_s: Mapping[str, float]
 
 
-def busy_of(timeline: Timeline, nodes: Nodes) -> Busy:
-    """How long each family is busy in each stage of a timeline; stages in order of appearance."""
-    busy_s: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in timeline.stage_s()}
+def uses_of(timeline: Timeline, nodes: Nodes) -> dict[str, Use]:
+    """Every stage of a timeline, in order of appearance."""
+    seconds = timeline.stage_s()
+    busy_s: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in seconds}
     for activity in timeline.activities:
-        busy_s.setdefault(activity.stage, defaultdict(float))[family_of(activity, nodes)] += (
-            activity.end_s - activity.start_s
-        )
-    return busy_s
+        if activity.stage in busy_s:
+            busy_s[activity.stage][family_of(activity, nodes)] += activity.end_s - activity.start_s
+    return {stage: Use(seconds[stage], busy) for stage, busy in busy_s.items()}
 
 
-def looks_of(timelines: Iterable[Busy]) -> Looks:
-    """Each stage takes the family that is busy longest in it, over all methods; a stage looks alike everywhere."""
-    total: dict[str, dict[str, float]] = {}
-    for busy in timelines:
-        for stage, families in busy.items():
-            mine = total.setdefault(stage, defaultdict(float))
-            for family, seconds in families.items():
-                mine[family] += seconds
+def looks_of(timelines: Iterable[Mapping[str, Use]]) -> Looks:
+    """Each stage takes the family that is busy longest in it, over all methods; a stage looks alike everywhere.
+
+    The longest stage of a family has its full colour.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    busy_s: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for uses in timelines:
+        for stage, use in uses.items():
+            seconds[stage] += use.seconds
+            for family, busy in use.busy_s.items():
+                busy_s[stage][family] += busy
     used: dict[str, int] = defaultdict(int)
     found: dict[str, tuple[str, int]] = {}
-    for stage, families in total.items():
-        family = max(families, key=lambda name: families[name]) if families else "other"
+    for stage in sorted(seconds, key=lambda one: -seconds[one]):
+        family = max(busy_s[stage], key=lambda name: busy_s[stage][name], default="other")
         found[stage] = (family, used[family] % NUM_SHADES)
         used[family] += 1
     return Looks(found)

@@ -83,7 +83,7 @@ def methods(content: Content) -> Markup:
     if trained:
         groups.append(("Learning", LEARNING))
     groups += [("Bytes and energy", COST), ("Judgement", JUDGEMENT)]
-    target = f", target accuracy {amounts.percent(content.target)}" if content.target is not None else ""
+    target = f", target accuracy {amounts.set_percent(content.target)}" if content.target is not None else ""
     return _table(content.results, groups, f"Methods of scenario {content.scenario}{target}", coloured=True)
 
 

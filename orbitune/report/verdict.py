@@ -51,7 +51,7 @@ def _race(content: Content, trained: Sequence[Result]) -> Words:
     if not reached:
         return _nobody(content.target, trained)
     first = reached[0]
-    words: Words = ["First to the target accuracy of ", amounts.percent(content.target), " is ", name(first.method),
+    words: Words = ["First to the target accuracy of ", amounts.set_percent(content.target), " is ", name(first.method),
                     f", after {amounts.duration(first.time_to_target_s)}. "]  # fmt: skip
     words += [_follower(first, row) for row in reached[1:]]
     return words + [_missed(row) for row in trained if row.time_to_target_s is None]
@@ -63,7 +63,7 @@ def _to_target(row: Result) -> float:
 
 def _nobody(target: float, trained: Sequence[Result]) -> Words:
     best = max(trained, key=lambda row: row.final_accuracy or 0.0)
-    return [f"No method reaches the target accuracy of {amounts.percent(target)}. ", *_best(best)]
+    return [f"No method reaches the target accuracy of {amounts.set_percent(target)}. ", *_best(best)]
 
 
 def _best(row: Result) -> Words:
@@ -73,7 +73,7 @@ def _best(row: Result) -> Words:
 
 def _follower(first: Result, row: Result) -> Markup:
     ratio = _to_target(row) / _to_target(first) if _to_target(first) > 0 else None
-    many = f" ({amounts.times(ratio)} as long)" if ratio is not None else ""
+    many = f" ({amounts.times(ratio, 2)} as long)" if ratio is not None else ""
     return join([name(row.method), f" needs {amounts.duration(row.time_to_target_s)}{many}. "])
 
 
@@ -94,7 +94,7 @@ def _per_pass(row: Result | None) -> Words:
     if row is None or row.ratio_to_onboard_per_pass is None:
         return []
     ratio = row.ratio_to_onboard_per_pass
-    return ["For equal passes over the samples ", name(row.method), f" takes {amounts.times(ratio)} the time of ",
+    return ["For equal passes over the samples ", name(row.method), f" takes {amounts.times(ratio, 2)} the time of ",
             name(REFERENCE), ". "]  # fmt: skip
 
 
@@ -117,17 +117,23 @@ def _limits(rows: Sequence[Result]) -> Words:
     return words
 
 
-def _start_words(content: Content) -> Words:
-    """What the foundation model's weights are worth: the same method from random weights beside it."""
-    words: Words = []
+def pairs(content: Content) -> list[tuple[str, float, float]]:
+    """Methods that were also started from random weights: name, final accuracy, final accuracy from random weights."""
+    found: list[tuple[str, float, float]] = []
     for method, rows in content.metrics.items():
         base = content.metrics.get(method.removesuffix(RANDOM), ())
-        if not method.endswith(RANDOM) or not base or base[-1].accuracy is None or rows[-1].accuracy is None:
-            continue
-        words += ["From the foundation model's weights ", name(method.removesuffix(RANDOM)),
-                  f" ends at {amounts.percent(base[-1].accuracy)}, from random weights at "
-                  f"{amounts.percent(rows[-1].accuracy)}. "]  # fmt: skip
-    return words
+        if method.endswith(RANDOM) and base and base[-1].accuracy is not None and rows[-1].accuracy is not None:
+            found.append((method.removesuffix(RANDOM), base[-1].accuracy, rows[-1].accuracy))
+    return sorted(found, key=lambda pair: content.place.get(pair[0], len(content.place)))
+
+
+def _start_words(content: Content) -> Words:
+    """What the foundation model's weights are worth."""
+    words: Words = []
+    for number, (method, real, random) in enumerate(pairs(content)):
+        words += ["; " if number else "Started from random weights instead of the foundation model's, ", name(method),
+                  f" ends at {amounts.percent(random)} instead of {amounts.percent(real)}"]  # fmt: skip
+    return [*words, ". "] if words else []
 
 
 def _planned_words(planned: Sequence[Planned]) -> Words:
@@ -193,11 +199,9 @@ def _accuracy_tile(content: Content) -> Tile | None:
 
 
 def _gain_tile(content: Content) -> Tile | None:
-    for method, rows in content.metrics.items():
-        base = content.metrics.get(method.removesuffix(RANDOM), ())
-        if method.endswith(RANDOM) and base and base[-1].accuracy is not None and rows[-1].accuracy is not None:
-            points = (base[-1].accuracy - rows[-1].accuracy) * 100
-            return "Real over random weights", f"{points:+.1f}{amounts.SPACE}points", method.removesuffix(RANDOM)
+    for method, real, random in pairs(content):
+        points = f"{(real - random) * 100:+.1f}{amounts.SPACE}points"
+        return "Foundation model over random weights", points, f"final accuracy of {method}"
     return None
 
 

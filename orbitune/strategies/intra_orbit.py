@@ -15,7 +15,8 @@ The last two are the standard forms of ring collectives (Patarasuk and Yuan, "Ba
 for clusters of workstations", J. Parallel Distrib. Comput. 69, 2009); the paper's own formulas could not be recovered.
 The relay time of an all-gather is our own derivation from the order of service.
 
-A ring with one link lost is a line. There every way sends both ways along the line, because it must.
+A ring with one link lost is a line. There every way sends both ways along the line, because it must. Where a link is
+only down for a while, waiting for it and doing without it are both tried, and the earlier to finish is booked.
 """
 
 from __future__ import annotations

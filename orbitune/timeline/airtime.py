@@ -144,6 +144,7 @@ def _check_one_at_a_time(sends: list[Activity], system: System) -> None:
 class _Pointing:
     """What one kind of terminal of one node points at: sends under way as (end_s, peer), and sends per peer."""
 
+    limit: int
     ending: list[tuple[float, int]]
     peers: Counter[int]
 
@@ -168,11 +169,12 @@ def _check_terminals(sends: list[Activity], system: System) -> None:
         for node, peer in ((send.node, send.peer), (send.peer, send.node)):
             pointing = pointings.get((node, terminal))
             if pointing is None:
-                pointing = pointings[node, terminal] = _Pointing([], Counter())
-            count = pointing.point(peer, send.start_s, send.end_s)
-            if count > system.num_terminals(node, terminal):
                 limit = system.num_terminals(node, terminal)
-                problem = f"{node_name(node, system.nodes)} points at {count} peers with {limit} {terminal} terminals"
+                pointing = pointings[node, terminal] = _Pointing(limit, [], Counter())
+            count = pointing.point(peer, send.start_s, send.end_s)
+            if count > pointing.limit:
+                limits = f"{pointing.limit} {terminal} terminals"
+                problem = f"{node_name(node, system.nodes)} points at {count} peers with {limits}"
                 reject("terminals", send, system.nodes, problem)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from orbitune.cost.system import System
 from orbitune.errors import TimelineRejected
@@ -40,10 +40,10 @@ def check_memory(timeline: Timeline, system: System) -> None:
             changes[activity.node] += _occupied(
                 activity.start_s, activity.end_s, _besides_inputs(activity), "computing"
             )
-    gained, used = _gains(timeline), _uses(timeline)
-    for key, stamps in gained.items():
-        if key[0] not in system.nodes.stations:
-            changes[key[0]] += _buffered(key[1], stamps, used.get(key, []))
+    gained, stations = _gains(timeline), system.nodes.stations
+    for key, uses in _uses(timeline).items():
+        if key[0] not in stations:
+            changes[key[0]] += _buffered(key[1], gained.get(key, []), uses)
     for node, events in changes.items():
         _check_node(node, events, system)
 
@@ -100,8 +100,10 @@ def _buffered(kind: str, gained: list[Stamp], used: list[Stamp]) -> Iterator[Cha
                 yield from _occupied(since_s, until_s, size, kind)
 
 
-def _first_wins(stamps: Iterable[Stamp]) -> list[Stamp]:
+def _first_wins(stamps: list[Stamp]) -> list[Stamp]:
     """Disjoint ranges in byte order, each byte with the moment of the first stamp that names it."""
+    if len(stamps) == 1:
+        return stamps
     taken = ByteSet()
     found: list[Stamp] = []
     for start, end, time_s in stamps:

@@ -57,10 +57,10 @@ def verify(timeline: Timeline, system: System) -> None:
 
 
 def _order(timeline: Timeline, system: System) -> None:
-    satellites = frozenset(system.nodes.satellites)
+    satellites, num_nodes = frozenset(system.nodes.satellites), len(system.nodes)
     last_s = 0.0
     for activity in timeline.activities:
-        flaw = _flaw_of_place(activity, last_s, len(system.nodes)) or _flaw_of_content(activity, satellites)
+        flaw = _flaw_of_place(activity, last_s, num_nodes) or _flaw_of_content(activity, satellites)
         if flaw:
             reject("order", activity, system.nodes, flaw)
         last_s = activity.start_s
@@ -223,10 +223,11 @@ def _subject(payload: Payload) -> tuple[str, int, int, int]:
 
 def _computer(timeline: Timeline, system: System) -> None:
     free_s: dict[int, float] = {}
+    stations = system.nodes.stations
     for activity in timeline.activities:
         if activity.kind == "send":
             continue
-        if activity.node in system.nodes.stations:
+        if activity.node in stations:
             reject("computer", activity, system.nodes, "stations compute nothing")
         if activity.kind == "compute":
             _check_computation(activity, system, free_s.get(activity.node, 0.0))

@@ -127,8 +127,8 @@ def test_fp16_costs_a_little_and_trains(server_encoder: str) -> None:
     states = {}
     for codec in ("fp32", "fp16"):
         learner = make_learner(spec_of(codec=codec, server_encoder=server_encoder), *tiny_task(torch.float32))
-        losses = [learner.run_round(index).loss for index in range(10)]
-        assert losses[-1] < 0.8 * losses[0]
+        losses = [learner.run_round(index).loss for index in range(6)]
+        assert losses[-1] < 0.9 * losses[0]
         states[codec] = learner.state()
     for name, value in states["fp32"].items():
         if name.startswith("model.") and not name.endswith("key.bias"):  # whose gradient is zero

@@ -92,9 +92,7 @@ def systems(draw: st.DrawFn, *, inter: bool = True) -> System:
         for station in range(len(satellites), len(satellites) + stations):
             links += draw(passes(satellite, station))
     if inter and draw(st.booleans()):
-        links += [
-            link for a, b in itertools.pairwise(satellites) for link in draw(meetings(a, b, planes))
-        ]
+        links += [link for a, b in itertools.pairwise(satellites) for link in draw(meetings(a, b, planes))]
     return system_of(
         planes,
         stations,

@@ -18,7 +18,7 @@ for (const chart of document.querySelectorAll(".gantt")) {
 
   function look(from, width) {
     for (const svg of drawings) svg.setAttribute("viewBox", `${from} 0 ${width} 18`);
-    const step = niceStep(width, ticks.clientWidth < 400 ? 3 : 5);
+    const step = niceStep(width, innerWidth < 640 ? 3 : 5);
     const labels = [];
     for (let at = Math.ceil(from / step - 1e-6) * step; at <= from + width * 1.0001; at += step) {
       const label = document.createElement("span");
@@ -30,6 +30,7 @@ for (const chart of document.querySelectorAll(".gantt")) {
     ticks.replaceChildren(...labels);
   }
 
+  look(0, length);
   const visits = new Map();
   chart.querySelector(".zoom").addEventListener("click", (click) => {
     const chosen = click.target.closest("[data-zoom]");

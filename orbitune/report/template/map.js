@@ -54,14 +54,11 @@ if (block) {
   const inProgress = (seconds) => passes.filter((one) => one[2] <= seconds && seconds <= one[3]);
 
   function words(going) {
-    if (!going.length) return "No contact in progress.";
-    const byStation = new Map();
-    for (const [satellite, station] of going) {
-      byStation.set(station, [...(byStation.get(station) || []), names[satellite]]);
-    }
-    const parts = [...byStation].map(([station, mine]) =>
-      `${stations[station][0]} with ${mine.slice(0, 3).join(", ")}${mine.length > 3 ? ` and ${mine.length - 3} more` : ""}`);
-    return `${going.length} contact${going.length > 1 ? "s" : ""} in progress: ${parts.join("; ")}.`;
+    if (!going.length) return "No station sees a satellite.";
+    const seen = new Map();
+    for (const [, station] of going) seen.set(stations[station][0], (seen.get(stations[station][0]) || 0) + 1);
+    const sorted = [...seen].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+    return `Satellites in view: ${sorted.map(([name, number]) => `${name} ${number}`).join(", ")}.`;
   }
 
   let places = [];
@@ -122,11 +119,16 @@ if (block) {
     draw();
   });
 
+  function sees(satellite) {
+    const mine = inProgress(Number(slider.value)).filter((one) => one[0] === satellite).map((one) => stations[one[1]][0]);
+    return mine.length ? `in view of ${mine.join(", ")}` : "";
+  }
+
   function describe(event) {
     const box = map.getBoundingClientRect();
     const at = (lat, lon) => Math.hypot(((lon + 180) / 360) * box.width - (event.clientX - box.left), ((90 - lat) / 180) * box.height - (event.clientY - box.top));
     const near = [...stations.map(([name, lat, lon]) => [at(lat, lon) - 2, [name, `${lat.toFixed(1)}°, ${lon.toFixed(1)}°`]]),
-      ...places.map(([lat, lon], s) => [at(lat, lon), [names[s], `plane ${world.planes[s]}`, `${lat.toFixed(1)}°, ${lon.toFixed(1)}°`]])];
+      ...places.map(([lat, lon], s) => [at(lat, lon), [names[s], `plane ${world.planes[s]}`, sees(s), `${lat.toFixed(1)}°, ${lon.toFixed(1)}°`]])];
     const [distance, lines] = near.reduce((a, b) => (b[0] < a[0] ? b : a));
     if (distance < 14) window.orbitune.showTip(lines, event.clientX, event.clientY); else window.orbitune.hideTip();
   }

@@ -1,0 +1,141 @@
+"""What holds for every method, whichever it is: each new one is tested by being listed in METHODS."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from orbitune.errors import PlanError
+from orbitune.experiment import Mission, Planned, add_ratios, plan_method, prepare, result_row
+from orbitune.methods import METHODS
+from orbitune.scenario.load import load
+from orbitune.timeline.activity import PHASES
+
+SWITCHES = {
+    "encoder": ("train.trains=encoder",),
+    "head": ("train.trains=head", "train.local_steps=3"),
+    "full": ("train.trains=full", "train.local_steps=2"),
+    "per_client": ("train.trains=full", "train.server_encoder=per_client", "train.local_steps=2"),
+    "later cut": ("train.trains=encoder", "model.cut_after_block=2"),
+    "last cut": ("train.trains=full", "model.cut_after_block=4"),
+    "alone": ("method.intra_orbit=none", "method.inter_orbit=via_ground"),
+    "direct": ("method.satellite_ground=direct", "method.inter_orbit=via_ground"),
+    "relay": ("method.intra_orbit=relay",),
+    "one way": ("method.intra_orbit=ring", "method.codec=fp16"),
+    "preloaded": ("method.preloaded=true", "method.deliver_to=satellites"),
+}
+
+
+@functools.cache
+def _planned(name: str, switch: str) -> tuple[Mission, Planned]:
+    sets = SWITCHES[switch]
+    if name == "reconstructed":
+        sets = tuple(change for change in sets if not change.startswith("method.") or "deliver" in change)
+    mission = prepare(load("tiny", ("train.rounds=2", *sets)))
+    return mission, plan_method(mission, name)
+
+
+every = pytest.mark.parametrize("switch", SWITCHES)
+methods = pytest.mark.parametrize("name", METHODS)
+
+
+@methods
+@every
+def test_the_checker_accepts_it_and_nothing_beats_the_bound(name: str, switch: str) -> None:
+    _, planned = _planned(name, switch)  # plan_method raises where the checker refuses
+    assert planned.timeline.rounds == 2
+    assert 0.0 < planned.bound.time_s <= planned.timeline.time_s + 1e-6
+
+
+@methods
+@every
+def test_stages_add_up_to_the_whole(name: str, switch: str) -> None:
+    timeline = _planned(name, switch)[1].timeline
+    assert sum(timeline.stage_s().values()) == pytest.approx(timeline.time_s, abs=1e-6)
+    assert sum(timeline.phase_s(phase) for phase in PHASES) == pytest.approx(timeline.time_s, abs=1e-6)
+
+
+@methods
+def test_the_same_mission_gives_the_same_timeline(name: str) -> None:
+    mission, planned = _planned(name, "encoder")
+    again = plan_method(prepare(mission.scenario), name)
+    assert list(again.timeline.to_jsonl()) == list(planned.timeline.to_jsonl())
+
+
+@methods
+@every
+def test_private_kinds_stay_on_board(name: str, switch: str) -> None:
+    timeline = _planned(name, switch)[1].timeline
+    sent = {activity.payload.kind for activity in timeline.activities if activity.payload and activity.kind == "send"}
+    assert sent.isdisjoint(timeline.private)
+    assert ("image" in sent) == (name == "download")
+
+
+@methods
+def test_a_plan_that_ends_too_soon_says_so(name: str) -> None:
+    mission = prepare(load("tiny", ("train.rounds=100000", "time.duration_h=0.02")))
+    try:
+        timeline = plan_method(mission, name).timeline
+    except PlanError as error:
+        assert "lengthen time.duration_h" in str(error) or "no station" in str(error)
+    else:
+        assert 0 < timeline.rounds < 100000
+        assert "lengthen time.duration_h" in timeline.stopped
+
+
+@methods
+def test_what_does_not_fit_is_refused_with_numbers(name: str) -> None:
+    mission = prepare(load("tiny", ("satellite.memory_gb=0.001", "server.memory_gb=0.001")))
+    with pytest.raises(PlanError, match=r"needs \d+\.\d+ GB on .*memory_gb = 0\.001"):
+        plan_method(mission, name)
+
+
+@pytest.mark.parametrize("name", ["collaborative", "onboard", "download"])
+def test_stations_that_never_see_a_satellite_are_a_clear_error(name: str) -> None:
+    low = ("shell.0.inclination_deg=5", "ground_station.2.latitude_deg=80", "ground_station.1.latitude_deg=85")
+    mission = prepare(load("tiny", low))
+    with pytest.raises(PlanError, match="never|no station"):
+        plan_method(mission, name)
+
+
+def test_halving_the_codec_halves_what_crosses_the_cut() -> None:
+    full = prepare(load("tiny", ("method.codec=fp32", "method.preloaded=true")))
+    half = prepare(load("tiny", ("method.codec=fp16", "method.preloaded=true")))
+    sizes = []
+    for mission in (full, half):
+        sent = plan_method(mission, "collaborative").timeline.activities
+        sizes.append(
+            sum(a.payload.size for a in sent if a.payload and a.payload.kind == "embedding" and a.link == "downlink")
+        )
+    assert sizes[0] == 2 * sizes[1]
+
+
+def test_every_byte_of_every_image_comes_down_once_for_download() -> None:
+    mission, planned = _planned("download", "encoder")
+    down = sum(a.payload.size for a in planned.timeline.activities
+               if a.payload and a.payload.kind == "image" and a.link == "downlink")  # fmt: skip
+    assert down == sum(mission.holdings.num_train) * mission.partition.profile.sample_bytes
+
+
+def test_ratios_refer_to_onboard_and_stay_null_without_it() -> None:
+    rows = [result_row(*_planned(name, "encoder"), metrics=()) for name in ("collaborative", "onboard")]
+    add_ratios(rows[:1])
+    assert rows[0]["ratio_to_onboard_per_pass"] is None
+    add_ratios(rows)
+    assert rows[1]["ratio_to_onboard_per_pass"] == 1.0
+    assert rows[0]["ratio_to_onboard_per_pass"] == pytest.approx(rows[0]["time_s"] / rows[1]["time_s"])
+    assert rows[0]["ratio_to_onboard"] is None  # nothing was trained
+
+
+def test_energy_is_power_times_time_for_work_on_board_alone() -> None:
+    mission, planned = _planned("onboard", "preloaded")
+    computed = sum(a.flops for a in planned.timeline.activities if a.kind == "compute")
+    satellite, radios = mission.system.satellite, mission.system.radios
+    row = result_row(mission, planned, ())
+    compute_j = computed / satellite.flops_per_s * satellite.power_w
+    sent_s = {kind: count * 8 / rate for kind, count, rate in (
+        ("isl_intra", row["bytes"]["isl_intra"], 1e9), ("isl_inter", row["bytes"]["isl_inter"], 1e8))}  # fmt: skip
+    sent_j = sum(seconds * (radios.transmit_w[kind] + radios.receive_w) for kind, seconds in sent_s.items())
+    assert row["bytes"]["downlink"] == row["bytes"]["uplink"] == 0  # nothing has to be brought or fetched
+    assert row["energy_j"] == pytest.approx(compute_j + sent_j, rel=1e-6)
