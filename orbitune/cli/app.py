@@ -96,9 +96,7 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
 
     if listing or folder is None:
         names = preset_names()
-        click.echo(
-            json.dumps({"schema_version": SCHEMA_VERSION, "presets": list(names)}) if as_json else "\n".join(names)
-        )
+        _say({"presets": list(names)}, "\n".join(names), as_json)
         return
     text = new_text(preset)
     path = folder / "scenario.toml"
@@ -109,11 +107,7 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(
-        json.dumps({"schema_version": SCHEMA_VERSION, "path": str(path)})
-        if as_json
-        else f"wrote {path}\nnext: orbitune check {path}"
-    )
+    _say({"path": str(path)}, f"wrote {path}\nnext: orbitune check {path}", as_json)
 
 
 @main.command()
@@ -168,9 +162,8 @@ def plan(scenario: str | None, sets: Sequence[str], methods: str, as_json: bool)
     loaded = _load(scenario, sets)
     with console.progress(quiet=as_json) as heard:
         rows = plan_only(loaded, _names(methods), heard)
-    console.show(
-        {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}, as_json, console.results_table
-    )
+    content = {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}
+    console.show(content, as_json, console.results_table)
 
 
 @main.command()
@@ -225,7 +218,12 @@ def report(run_path: Path, as_json: bool) -> None:
     from orbitune.runs import RunFolder
 
     path = _write_report(RunFolder.open(run_path))
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "report": str(path)}) if as_json else f"report: {path}")
+    _say({"report": str(path)}, f"report: {path}", as_json)
+
+
+def _say(content: dict[str, str | list[str]], words: str, as_json: bool) -> None:
+    """One short answer, for programs or for people."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **content}) if as_json else words)
 
 
 def _load(scenario: str | None, sets: Sequence[str]) -> Any:
@@ -248,9 +246,8 @@ def _names(methods: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
-        raise InputError(
-            f"--methods {methods!r}: unknown {', '.join(unknown) or '(none given)'}; there are {', '.join(METHODS)}"
-        )
+        wrong = ", ".join(unknown) or "(none given)"
+        raise InputError(f"--methods {methods!r}: unknown {wrong}; there are {', '.join(METHODS)}")
     return names
 
 

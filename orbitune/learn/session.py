@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from orbitune.imagery.imagery import Selection, load_imagery
-from orbitune.learn.backbone import load_backbone
+from orbitune.learn.backbone import load_backbone, standardise
 from orbitune.learn.rounds import Learner, make_learner
 from orbitune.learn.spec import LearnSpec
 
@@ -19,5 +19,6 @@ def start(spec: LearnSpec, model: str, weights: str, selection: Selection, num_s
     """
     imagery = load_imagery(selection, num_satellites, spec.seed)
     backbone = load_backbone(model, weights, spec.seed, selection.chip_px)
+    standardise(backbone, torch.from_numpy(imagery.unlabelled))
     images, labels = torch.from_numpy(imagery.images), torch.from_numpy(imagery.labels)
     return make_learner(spec, backbone, len(imagery.class_names), images, labels, imagery.train, imagery.test)

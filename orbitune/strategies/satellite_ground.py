@@ -78,6 +78,8 @@ def send_up(schedule: Schedule, cargos: Sequence[Cargo], way: str, slot_s: float
     """
     assert way in WAYS, way
     loads = loads_of(schedule, "uplink", [(cargo.members, cargo.held) for cargo in cargos])
+    if not loads:
+        return []
     return list(_up_direct(schedule, loads) if way == "direct" else _up_in_flow(schedule, loads, slot_s))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from scipy.optimize import linprog
 
 from orbitune.cost.system import Computer, Radios, System, Terminals
 from orbitune.links.contacts import KINDS, ContactPlan, Nodes
+from orbitune.strategies.flow import Network
 from orbitune.timeline.activity import Held, Payload, whole
 from orbitune.timeline.simulate import Schedule
 from orbitune.timeline.verify import verify
@@ -118,3 +121,24 @@ def joined(payloads: Iterable[Payload]) -> list[Payload]:
                 continue
         found.append(payload)
     return found
+
+
+def optimum_bytes(network: Network) -> float:
+    """The linear program, written down once more with megabytes as unknowns and solved by the interior point method."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    for number, arc in enumerate(network.arcs):
+        for member in (arc.satellite, arc.station, arc.link, f"cargo {arc.cargo}"):
+            groups[member].append(number)
+    rows = np.zeros((len(groups), len(network.arcs)))
+    limits = []
+    for row, (member, numbers) in enumerate(groups.items()):
+        is_cargo = isinstance(member, str)
+        for number in numbers:
+            rows[row, number] = 1.0 if is_cargo else 8e6 / network.arcs[number].rate_bps
+        cargo = int(member.split()[1]) if isinstance(member, str) else -1
+        limits.append(
+            network.demand_bytes[cargo] / 1e6 if is_cargo else network.places.get(member, 1) * network.length_s
+        )
+    result = linprog(-np.ones(len(network.arcs)), A_ub=rows, b_ub=limits, method="highs-ipm")
+    assert result.status == 0
+    return float(-result.fun * 1e6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linprog
+from strategy_worlds import optimum_bytes
 
 from orbitune.strategies.flow import Arc, Network, least_time, max_flow, most_bytes, turns
 from orbitune.strategies.open_shop import open_shop
@@ -27,27 +27,6 @@ def networks(draw: st.DrawFn) -> Network:
     places = {node: draw(st.integers(1, 3)) for node in (*range(6), *range(STATION, STATION + 4))}
     demand = {cargo: draw(st.integers(1, 3 * 10**9)) for cargo in range(3)}
     return Network(draw(st.floats(0.5, 600)), arcs, {cargo: float(size) for cargo, size in demand.items()}, places)
-
-
-def optimum_bytes(network: Network) -> float:
-    """The linear program, written down once more with megabytes as unknowns and solved by the interior point method."""
-    groups: dict[object, list[int]] = defaultdict(list)
-    for number, arc in enumerate(network.arcs):
-        for member in (arc.satellite, arc.station, arc.link, f"cargo {arc.cargo}"):
-            groups[member].append(number)
-    rows = np.zeros((len(groups), len(network.arcs)))
-    limits = []
-    for row, (member, numbers) in enumerate(groups.items()):
-        is_cargo = isinstance(member, str)
-        for number in numbers:
-            rows[row, number] = 1.0 if is_cargo else 8e6 / network.arcs[number].rate_bps
-        cargo = int(member.split()[1]) if isinstance(member, str) else -1
-        limits.append(
-            network.demand_bytes[cargo] / 1e6 if is_cargo else network.places.get(member, 1) * network.length_s
-        )
-    result = linprog(-np.ones(len(network.arcs)), A_ub=rows, b_ub=limits, method="highs-ipm")
-    assert result.status == 0
-    return float(-result.fun * 1e6)
 
 
 @given(networks())
