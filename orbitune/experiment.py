@@ -1,16 +1,17 @@
 """The whole story in one file: a scenario becomes a mission, methods become checked timelines, timelines are trained.
 
     scenario -> prepare -> Mission -> plan_method -> Planned (timeline, accepted by the checker; lower bound)
-                                                  -> train_method -> rows of metrics
-                        -> compare -> compare.json
+                                                  -> trainings (training.py does them) -> rows of metrics
+             start, execute: all of it in a run folder -> compare.json
 
-Planning needs no torch: learning is imported by `train_method` alone.
+Planning needs no torch: it is imported in the processes that train.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from orbitune.cost.system import System
@@ -32,14 +33,12 @@ from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import Bound, lower_bound
 from orbitune.timeline.summary import energy_j, limiting
 from orbitune.timeline.verify import verify
+from orbitune.training import Training, train_all
 
 Row = dict[str, Any]
 
 UNUSED_ALPHA = 1.0
 """Stands where samples are not dealt out by Dirichlet; nothing reads it then."""
-
-TORCH_THREADS = 2
-"""Fixed, so that a run and its resumption add up in the same order on any machine."""
 
 
 class Progress(Protocol):
@@ -174,37 +173,6 @@ def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | 
     return Planned(method, job, timeline, lower_bound(method.needs(job, timeline.rounds), mission.system))
 
 
-def train_method(
-    mission: Mission, planned: Planned, run: RunFolder, label: str, weights: str, progress: Progress
-) -> list[Row]:
-    """Train one method round by round along its timeline, going on from the last checkpoint if there is one.
-
-    Returns:
-        The metrics, one row a round; row 0 is before training.
-    """
-    from orbitune.learn import checkpoint, session
-    from orbitune.learn.rounds import RoundRecord, deterministic, train
-
-    deterministic(threads=TORCH_THREADS)
-    scenario, spec = mission.scenario, _learn_spec(mission, planned)
-    learner = session.start(spec, scenario.model.name, weights, selection(scenario), len(planned.job.samples))
-    saved = run.path / "methods" / label / "checkpoint.safetensors"
-    metrics = f"methods/{label}/metrics.jsonl"
-    done = checkpoint.load(saved, learner) if saved.is_file() else 0
-    rows = [row for row in run.rows(metrics) if saved.is_file() and row["round"] <= done]
-    run.keep_rows(metrics, rows)
-
-    def on_round(record: RoundRecord) -> None:
-        """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""
-        rows.append(asdict(record))
-        run.append(metrics, rows[-1])
-        checkpoint.save(saved, learner, record.round)
-        progress.trained(label, rows[-1], planned.timeline.rounds)
-
-    train(learner, planned.timeline.phase_s("deploy"), planned.timeline.round_ends_s(), done, on_round)
-    return rows
-
-
 def _learn_spec(mission: Mission, planned: Planned) -> LearnSpec:
     """What the method trains and how, without a word of orbits."""
     train, job = mission.scenario.train, planned.job
@@ -307,7 +275,10 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     mission = prepare(scenario)
     if not run.has("contacts.json"):
         run.write_json("contacts.json", _overview(mission))
-    rows = [_one_method(mission, name, run, request, heard) for name in request.methods]
+    plans = [_planned(mission, name, run, heard) for name in request.methods]
+    work = [trainings(mission, planned, run, request.random_start) for planned in plans] if request.train else []
+    train_all([training for each in work for training in each], partial(_trained, heard, scenario.train.rounds))
+    rows = [_result(mission, planned, run) for planned in plans]
     add_ratios(rows)
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -328,14 +299,35 @@ def _overview(mission: Mission) -> Row:
     return overview(build.build_constellation(scenario), stations, mission.system.contacts, scenario.time.start_utc)
 
 
-def _one_method(mission: Mission, name: str, run: RunFolder, request: Request, progress: Progress) -> Row:
-    planned = _planned(mission, name, run, progress)
-    metrics: list[Row] = []
-    if request.train:
-        metrics = train_method(mission, planned, run, name, mission.scenario.model.weights, progress)
-        if request.random_start and name == "collaborative":
-            train_method(mission, planned, run, f"{name}@random", "random", progress)
-    row = result_row(mission, planned, metrics)
+def trainings(mission: Mission, planned: Planned, run: RunFolder, random_start: bool) -> list[Training]:
+    """What has to be trained for one method: from the scenario's weights and, if wanted, from random ones."""
+    scenario, name = mission.scenario, planned.method.name
+    starts = {name: scenario.model.weights}
+    if random_start and name == "collaborative":
+        starts[f"{name}@random"] = "random"
+    return [
+        Training(
+            run=run.path,
+            label=label,
+            spec=_learn_spec(mission, planned),
+            model=scenario.model.name,
+            weights=weights,
+            selection=selection(scenario),
+            num_satellites=len(planned.job.samples),
+            start_s=planned.timeline.phase_s("deploy"),
+            round_ends_s=planned.timeline.round_ends_s(),
+        )
+        for label, weights in starts.items()
+    ]
+
+
+def _trained(progress: Progress, rounds: int, label: str, row: Row) -> None:
+    progress.trained(label, row, rounds)
+
+
+def _result(mission: Mission, planned: Planned, run: RunFolder) -> Row:
+    name = planned.method.name
+    row = result_row(mission, planned, run.rows(f"methods/{name}/metrics.jsonl"))
     run.write_json(f"methods/{name}/summary.json", row)
     run.event("method finished", method=name, sim_time_s=row["time_s"])
     return row

@@ -19,6 +19,8 @@ def start(spec: LearnSpec, model: str, weights: str, selection: Selection, num_s
     """
     imagery = load_imagery(selection, num_satellites, spec.seed)
     backbone = load_backbone(model, weights, spec.seed, selection.chip_px)
-    standardise(backbone, torch.from_numpy(imagery.unlabelled))
+    if weights == "pretrained":
+        # Random features hardly vary at all; blown up to unit spread they make AdamW at 1e-3 diverge (measured).
+        standardise(backbone, torch.from_numpy(imagery.unlabelled))
     images, labels = torch.from_numpy(imagery.images), torch.from_numpy(imagery.labels)
     return make_learner(spec, backbone, len(imagery.class_names), images, labels, imagery.train, imagery.test)

@@ -229,8 +229,8 @@ def collect(
     ready = [start_s]
     for pool in job.pools:
         for row in zip(*(payloads[satellite] for satellite in pool), strict=True):
-            held = {satellite: Held(payload, start_s) for satellite, payload in zip(pool, row, strict=True)}
-            ready += intra_orbit.all_gather(schedule, pool, held, job.ways.intra_orbit).values()
+            own = {satellite: Held(payload, start_s) for satellite, payload in zip(pool, row, strict=True)}
+            ready += intra_orbit.all_gather(schedule, pool, own, job.ways.intra_orbit).values()
     now = schedule.span(start_s, max(ready))
     schedule.stage = f"bring down {noun}"
     cargos = [Cargo(pool, tuple(Held(payload, now) for s in pool for payload in payloads[s])) for pool in job.pools]

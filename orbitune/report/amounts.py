@@ -61,9 +61,16 @@ def _two(count: int, per: int, large: str, small: str) -> str:
     return f"{whole}{SPACE}{large}" + (f"{SPACE}{rest}{SPACE}{small}" if rest else "")
 
 
-def hours(seconds: float | None) -> str:
-    """Seconds in hours, one unit for a whole table."""
-    return NONE if seconds is None else f"{digits(seconds / 3600)}{SPACE}h"
+def time_unit(longest_s: float) -> tuple[float, str]:
+    """The unit for an axis of times: seconds in it, and its name. Hours, unless that leaves only small fractions."""
+    if longest_s >= 3600:
+        return 3600.0, "hours"
+    return (60.0, "minutes") if longest_s >= 180 else (1.0, "seconds")
+
+
+def moment(seconds: float) -> str:
+    """A moment of the job: on the clock, or in seconds where the clock would hide the difference."""
+    return duration(seconds) if seconds < 60 else clock(seconds)
 
 
 def clock(seconds: float) -> str:

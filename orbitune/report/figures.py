@@ -1,4 +1,4 @@
-"""The two figures of learning: accuracy against simulated hours, and how evenly the satellites learn."""
+"""The two figures of learning: accuracy against simulated time, and how evenly the satellites learn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from orbitune.report.palette import method_colour
 from orbitune.report.plot import Plot, Point, Series, draw
 
 LOG_FROM = 10.0
-"""Where the longest method takes this many times the shortest, hours are shown on a logarithmic axis first."""
-
-HOUR_S = 3600.0
+"""Where the longest method takes this many times the shortest, time is shown on a logarithmic axis first."""
 
 
 def start_words(method: str) -> str:
@@ -37,17 +35,22 @@ def ordered_metrics(content: Content) -> list[str]:
 
 
 def accuracy(content: Content) -> Markup:
-    """The first figure: accuracy against simulated hours, one line per method."""
+    """The first figure: accuracy against simulated time, in hours where it takes hours, one line per method."""
     names = ordered_metrics(content)
     if not names:
         return missing("accuracy", "This run planned only: nothing was trained, so there is no accuracy to show.")
-    series = tuple(_accuracy_series(content, name) for name in names)
+    unit = amounts.time_unit(max(row.time_s for name in names for row in content.metrics[name]))
+    series = tuple(_accuracy_series(content, name, unit[0]) for name in names)
     ends = [line.points[-1].x for line in series if not line.dashed] or [line.points[-1].x for line in series]
     shortest = min((end for end in ends if end > 0), default=0.0)
     spread = max(ends) / shortest if shortest else 1.0
     chosen = "log" if spread >= LOG_FROM else "linear"
-    body = [_accuracy_plot(content, series, kind, chosen) for kind in ("linear", "log") if shortest or kind == "linear"]
-    choice = switch("hours", "Axis of hours", (("linear", "linear"), ("log", "logarithmic")), chosen)
+    body = [
+        _accuracy_plot(content, series, kind, chosen, unit[1])
+        for kind in ("linear", "log")
+        if shortest or kind == "linear"
+    ]
+    choice = switch("hours", "Axis of time", (("linear", "linear"), ("log", "logarithmic")), chosen)
     legend = series_legend([(line.key, start_words(line.key), line.colour, line.dashed) for line in series])
     bar = tag("div", legend, choice if shortest else None, class_="toolbar")
     return figure("accuracy", bar, body, _accuracy_values(content, names), caption=_accuracy_caption(content, names))
@@ -62,12 +65,12 @@ def _accuracy_caption(content: Content, names: Sequence[str]) -> str:
     return text + " On the logarithmic axis, what happened before its left end is drawn at that end."
 
 
-def _accuracy_series(content: Content, name: str) -> Series:
+def _accuracy_series(content: Content, name: str, unit_s: float) -> Series:
     rows = [row for row in content.metrics[name] if row.accuracy is not None]
-    points = tuple(Point(row.time_s / HOUR_S, row.accuracy or 0.0, _accuracy_tip(name, row)) for row in rows)
+    points = tuple(Point(row.time_s / unit_s, row.accuracy or 0.0, _accuracy_tip(name, row)) for row in rows)
     result = next((row for row in content.results if row.method == name), None)
     reached = result.time_to_target_s if result else None
-    mark = next((point for point in points if reached is not None and point.x >= reached / HOUR_S - 1e-6), None)
+    mark = next((point for point in points if reached is not None and point.x >= reached / unit_s * (1 - 1e-9)), None)
     dashed = name.endswith(RANDOM)
     label = "random start" if dashed else name
     return Series(name, label, colour_of(content, name), points, dashed, mark=mark)
@@ -81,34 +84,30 @@ def _accuracy_tip(name: str, row: Round) -> str:
     return " · ".join(parts)
 
 
-def _accuracy_plot(content: Content, series: tuple[Series, ...], kind: str, chosen: str) -> Markup:
+def _accuracy_plot(content: Content, series: tuple[Series, ...], kind: str, chosen: str, unit: str) -> Markup:
     values = [point.y for line in series for point in line.points]
     if content.target is not None:
         values.append(content.target)
     y = linear_axis(min(values), max(values), lambda value: amounts.percent(value, 0))
     target = content.target
     plot = Plot(
-        _hours_axis(series, kind),
+        _time_axis(series, kind),
         y,
         series,
-        "simulated hours" + (" (log scale)" if kind == "log" else ""),
+        f"simulated {unit}" + (" (log scale)" if kind == "log" else ""),
         "accuracy",
-        "Accuracy against simulated hours. Arrow keys step through the values.",
+        f"Accuracy against simulated {unit}. Arrow keys step through the values.",
         None if target is None else (target, f"target {amounts.set_percent(target)}"),
     )
     return tag("div", draw(plot), data_choice=kind, hidden=kind != chosen)
 
 
-def _hours_axis(series: Sequence[Series], kind: str) -> Axis:
-    hours = [point.x for line in series for point in line.points if point.x > 0]
-    high = max(hours, default=1.0)
+def _time_axis(series: Sequence[Series], kind: str) -> Axis:
+    times = [point.x for line in series for point in line.points if point.x > 0]
+    high = max(times, default=1.0)
     if kind == "log":
-        return fitted_log_axis(min(hours) * 0.8, high * 1.02, _hour_label)
-    return linear_axis(0.0, high * 1.02, _hour_label, fit=False)
-
-
-def _hour_label(value: float) -> str:
-    return amounts.digits(value)
+        return fitted_log_axis(min(times) * 0.8, high * 1.02, amounts.digits)
+    return linear_axis(0.0, high * 1.02, amounts.digits, fit=False)
 
 
 def _accuracy_values(content: Content, names: Sequence[str]) -> Markup:

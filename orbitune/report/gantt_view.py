@@ -57,8 +57,8 @@ def _chart(chart: Chart, nodes: Nodes, look: Looks, shown: bool) -> Markup:
 
 def _sentence(chart: Chart, idle: Sequence[str]) -> str:
     length = amounts.duration(chart.end_s - chart.start_s)
-    text = f"Round {chart.index + 1} of {chart.rounds}: {length}, from {amounts.clock(chart.start_s)} to "
-    text += f"{amounts.clock(chart.end_s)} of the job (h:min:s)."
+    text = f"Round {chart.index + 1} of {chart.rounds}: {length}, from {amounts.moment(chart.start_s)} to "
+    text += f"{amounts.moment(chart.end_s)} of the job."
     return text + (f" Stations without work in it: {', '.join(idle)}." if idle else "")
 
 

@@ -52,7 +52,8 @@ def draw(content: Content) -> Markup:
         data_block("map-data", animation(track, content)),
         caption=f"Subpoints of {amounts.count(content.nodes.num_satellites, 'satellite')} over "
         f"{amounts.duration(track.end_s)} from the start of the run, {amounts.count(len(stations), 'station')} and the "
-        "passes going on at the moment chosen. Below: how many satellites each station sees over time. Land: Natural Earth, public domain.",
+        "passes going on at the moment chosen. Below: how many satellites each station sees over time. "
+        "Land: Natural Earth, public domain.",
     )
 
 

@@ -68,9 +68,10 @@ def draw(plot: Plot) -> Markup:
     labels = [_label(series, x, y, narrow[series.key]) for series, x, y in placed(plot, WIDE_LABEL)]
     canvas = tag("div", svg, labels, _target_label(plot), tag("div", class_="cursor", hidden=True), class_="canvas",
                  tabindex="0", role="img", aria_label=plot.title)  # fmt: skip
+    target = tag("span", f"dotted: {plot.target[1]}", class_="target-words") if plot.target else None
     return tag(
         "div",
-        tag("div", plot.y_title, class_="y-title"),
+        tag("div", plot.y_title, target, class_="y-title"),
         tag("div", [_tick(label, bottom=plot.y.share(value)) for value, label in plot.y.ticks], class_="y-axis"),
         canvas,
         tag("div", [_tick(label, left=plot.x.share(value)) for value, label in plot.x.ticks], class_="x-axis"),

@@ -46,17 +46,17 @@ def _rounds(row: Result) -> Child:
 
 
 TIME = (
-    Line("Whole job", lambda row: amounts.hours(row.time_s), "simulated time", lambda row: row.time_s, min),
+    Line("Whole job", lambda row: amounts.duration(row.time_s), "simulated time", lambda row: row.time_s, min),
     Line("Deploy", lambda row: amounts.duration(row.deploy_s), "weights to the satellites"),
     Line("Train", lambda row: amounts.duration(row.train_s), "all rounds"),
     Line("Deliver", lambda row: amounts.duration(row.deliver_s), "result to where it is wanted"),
     Line("Rounds", _rounds),
-    Line("Lower bound", lambda row: amounts.hours(row.bound_s), "no schedule can be faster"),
+    Line("Lower bound", lambda row: amounts.duration(row.bound_s), "no schedule can be faster"),
     Line("Time / bound", lambda row: amounts.times(row.over_bound), "1× would be perfect"),
     Line("What the bound counts", lambda row: row.bound or amounts.NONE),
 )
 REFERENCES = (
-    Line("Time to the target", lambda row: amounts.hours(row.time_to_target_s), "same accuracy",
+    Line("Time to the target", lambda row: amounts.duration(row.time_to_target_s), "same accuracy",
          lambda row: row.time_to_target_s, min),
     Line("Against onboard", lambda row: _ratio(row, row.ratio_to_onboard), "time to the same accuracy"),
     Line("Against onboard", lambda row: _ratio(row, row.ratio_to_onboard_per_pass), "equal passes over the samples"),

@@ -63,15 +63,15 @@ def read_track(content: Content) -> Track | None:
     if content.nodes is None or not track.get("time_s"):
         return None
     time_s, latitude, longitude = (np.array(track[key], dtype=np.float64) for key in _KEYS)
-    shape = (len(time_s), content.nodes.num_satellites)
+    shape = (content.nodes.num_satellites, len(time_s))
     if latitude.shape != shape or longitude.shape != shape:
         raise InputError(
             f"{content.run.path}/contacts.json: track has latitudes {latitude.shape} and longitudes {longitude.shape}, "
-            f"not {shape} (times, satellites); run the scenario again"
+            f"not {shape} (satellites, times); run the scenario again"
         )
     every = math.ceil(2 * latitude.size / MAX_TRACK_VALUES)
     passes = tuple((int(s), int(g), float(a), float(b)) for s, g, a, b in content.contacts.get("passes") or ())
-    return Track(time_s[::every], latitude[::every], longitude[::every], passes)
+    return Track(time_s[::every], latitude.T[::every], longitude.T[::every], passes)
 
 
 _KEYS = ("time_s", "latitude_deg", "longitude_deg")

@@ -161,10 +161,10 @@ class Chain:
         members = [satellite for group in need.groups for satellite in group]
         models = self._models(need)
         has_s = list(self._has_weights_s)
-        if self._on_board.owners <= models.keys():
+        if {self._tracks.club_of[track] for track in self._on_board.owners} <= models.keys():
             has_s = [max(time_s, self._on_board.some_s) if s in members else time_s for s, time_s in enumerate(has_s)]
-        for track, size in models.items():
-            self._spread(track, size, members, has_s)
+        for club, size in models.items():
+            self._spread(club, size, members, has_s)
         self._has_weights_s = has_s
         self._server_s = max(self._server_s, self._on_ground_s)
         self._flow, self._on_board, self._trained_s = _Flow(), _Flow(), {}
@@ -172,20 +172,20 @@ class Chain:
         return max((has_s[satellite] for satellite in members), default=0.0)
 
     def _models(self, need: Need) -> dict[int, float]:
-        """Bytes of the model of each track that has one."""
+        """Bytes of the model of each club that has one."""
         sizes: dict[int, float] = {}
         for group, size in need.total.items():
             if size > 0.0:
-                track = self._tracks.of[need.groups[group][0]]
-                sizes[track] = min(size, sizes.get(track, inf))
+                club = self._tracks.club_of[need.groups[group][0]]
+                sizes[club] = min(size, sizes.get(club, inf))
         return sizes
 
-    def _spread(self, track: int, size: float, members: list[int], has_s: list[float]) -> None:
-        """What the model of one track means for everybody: raises `has_s`."""
-        since_s = self._final_s(track)
-        arrivals_s = self._reach.arrivals_s(dict.fromkeys(self._tracks.members[track], since_s))
+    def _spread(self, club: int, size: float, members: list[int], has_s: list[float]) -> None:
+        """What the model of one club means for everybody: raises `has_s`."""
+        since_s = self._final_s(club)
+        arrivals_s = self._reach.arrivals_s(dict.fromkeys(self._tracks.clubs[club], since_s))
         for satellite in members:
-            if self._tracks.of[satellite] == track:
+            if self._tracks.club_of[satellite] == club:
                 received_s = self._received_inside(satellite, size, members)
             else:
                 intake = self._cuts.intake(satellite)
@@ -193,14 +193,16 @@ class Chain:
                 received_s = intake.capacity.sent(start_s, size) + intake.after_s
             has_s[satellite] = max(has_s[satellite], arrivals_s[satellite], received_s)
 
-    def _final_s(self, track: int) -> float:
-        """When the model of a track can be final: it has its weights, and its last grain is through."""
-        weights_s = min(self._has_weights_s[member] for member in self._tracks.members[track])
-        return max(weights_s, self._on_board.last_s.get(track, 0.0))
+    def _final_s(self, club: int) -> float:
+        """When the model of a club can be final: it has its weights, and the last grain of its tracks is through."""
+        satellites = self._tracks.clubs[club]
+        weights_s = min(self._has_weights_s[satellite] for satellite in satellites)
+        tracks = {self._tracks.of[satellite] for satellite in satellites}
+        return max(weights_s, *(self._on_board.last_s.get(track, 0.0) for track in tracks))
 
     def _received_inside(self, satellite: int, size: float, members: list[int]) -> float:
         """A satellite whose neighbours trained too needs a whole model's bytes from them."""
-        neighbours = set(self._tracks.members[self._tracks.of[satellite]]).intersection(members) - {satellite}
+        neighbours = set(self._tracks.clubs[self._tracks.club_of[satellite]]).intersection(members) - {satellite}
         trained_s = [self._trained_s[other] for other in neighbours if other in self._trained_s]
         if not trained_s:
             return 0.0

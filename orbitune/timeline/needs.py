@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orbitune.cost.system import System
@@ -80,24 +80,31 @@ class Work:
 
 
 class Tracks:
-    """Satellites that share a group in any need form one track; a satellite in no group is a track of its own.
+    """Whose samples travel together, and whose models are averaged together, numbered by their first satellite.
 
     Attributes:
-        of: Track of each satellite.
-        members: Satellites of each track.
+        of: Track of each satellite: satellites that share a group of some down or up need, else itself alone.
+        club_of: Club of each satellite: satellites that share a track or a group of some combine.
         used: Tracks with any work in any need.
+        clubs: Satellites of each club.
     """
 
-    def __init__(self, needs: Iterable[Need], system: System) -> None:
-        needs = tuple(needs)
-        self.of = list(system.nodes.satellites)
-        for groups in {need.groups for need in needs}:
-            for group in groups:
-                joined = {self.of[member] for member in group}
-                self.of = [min(joined) if track in joined else track for track in self.of]
-        self.members = {track: [s for s, other in enumerate(self.of) if other == track] for track in set(self.of)}
+    def __init__(self, needs: Sequence[Need], system: System) -> None:
+        moved = {need.groups for need in needs if need.kind != "combine"}
+        combined = {need.groups for need in needs if need.kind == "combine"}
+        self.of = _joined(list(system.nodes.satellites), moved)
+        self.club_of = _joined(self.of, combined)
+        self.clubs = {club: [s for s, other in enumerate(self.club_of) if other == club] for club in self.club_of}
         satellites = frozenset[int]().union(*(_satellites(need, system) for need in needs))
         self.used = frozenset(self.of[satellite] for satellite in satellites)
+
+
+def _joined(labels: list[int], partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
+    """Labels where satellites of one group have one label, the smallest."""
+    for group in (group for groups in partitions for group in groups):
+        joined = {labels[member] for member in group}
+        labels = [min(joined) if label in joined else label for label in labels]
+    return labels
 
 
 def _satellites(need: Need, system: System) -> set[int]:

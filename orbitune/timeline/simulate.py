@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orbitune.cost.system import TERMINAL_OF, System
 from orbitune.errors import PlanError
@@ -69,9 +69,20 @@ class Schedule:
         makes: Iterable[Payload] = (),
         memory_bytes: float = 0.0,
     ) -> float:
-        """Book `flops` on a node's computer from `ready_s` on; returns the end in seconds."""
+        """Book `flops` on a node's computer from `ready_s` on; returns the end in seconds.
+
+        Raises:
+            HorizonEnd: The contact plan ends before the work does.
+        """
         start_s = max(ready_s, self._computer_free_s.get(node, 0.0))
         end_s = start_s + flops / self.system.computer(node).flops_per_s
+        horizon_s = self.system.contacts.horizon_s
+        if end_s > horizon_s:
+            name = self.system.nodes.name(node)
+            raise HorizonEnd(
+                f"{name} computes until {end_s:.0f} s and the contact plan ends at {horizon_s:.0f} s; lengthen "
+                "time.duration_h"
+            )
         self._computer_free_s[node] = end_s
         self._book("compute", node, start_s, end_s, needs=tuple(needs), makes=tuple(makes), flops=flops,
                    memory_bytes=memory_bytes)  # fmt: skip
@@ -121,8 +132,7 @@ class Schedule:
         copy._computer_free_s = dict(self._computer_free_s)
         copy._link_free_s = dict(self._link_free_s)
         copy._terminals = {
-            key: [_Pointing(pointing.peer, pointing.free_s) for pointing in pointings]
-            for key, pointings in self._terminals.items()
+            key: [replace(pointing) for pointing in pointings] for key, pointings in self._terminals.items()
         }
         copy._contact_ends_s = self._contact_ends_s  # derived from the contact plan alone, so it may be shared
         return copy

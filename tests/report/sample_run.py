@@ -83,8 +83,8 @@ def contacts() -> dict[str, Any]:
         "planes": [list(plane) for plane in nodes().planes],
         "track": {
             "time_s": time_s.tolist(),
-            "latitude_deg": np.round(latitude, 3).tolist(),
-            "longitude_deg": np.round(longitude, 3).tolist(),
+            "latitude_deg": np.round(latitude.T, 2).tolist(),
+            "longitude_deg": np.round(longitude.T, 2).tolist(),
         },
         "passes": [list(one) for one in passes()],
         "horizon_s": 172800.0,

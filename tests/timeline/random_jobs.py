@@ -72,7 +72,7 @@ def choices(draw: st.DrawFn, system: System) -> Choices:
 
 
 flops = st.sampled_from([10.0, 2e3, 3e4])
-sizes = st.builds(Sizes, flops, flops, flops, *[st.sampled_from([10, 3_000, 20_000])] * 3)
+sizes = st.builds(Sizes, flops, flops, flops, *[st.sampled_from([10, 400, 4_000])] * 3)
 
 
 @dataclass

@@ -23,7 +23,7 @@ def played(system: System, data: st.DataObject) -> Job:
     return Job(system, data.draw(choices(system)), data.draw(sizes), shuffled)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(system=systems(), data=st.data())
 def test_no_schedule_beats_the_bound(system: System, data: st.DataObject) -> None:
     job = played(system, data)

@@ -23,7 +23,7 @@ for (const chart of document.querySelectorAll(".gantt")) {
     for (let at = Math.ceil(from / step - 1e-6) * step; at <= from + width * 1.0001; at += step) {
       const label = document.createElement("span");
       const decimals = Math.max(0, -Math.floor(Math.log10(step)));
-      label.textContent = from > 0 && width < 60 ? `${at.toFixed(decimals)} s` : window.orbitune.duration(at);
+      label.textContent = width < 60 ? `${at.toFixed(decimals)} s` : window.orbitune.duration(at);
       label.style.left = `${((at - from) / width) * 100}%`;
       labels.push(label);
     }
@@ -59,7 +59,7 @@ for (const chart of document.querySelectorAll(".gantt")) {
     const start = bar.x.baseVal.value, width = bar.width.baseVal.value;
     const stage = stages[Number((bar.closest("[data-s]") || bar).dataset.s)];
     const label = bar.closest(".lane").querySelector(".lane-label").firstChild.textContent;
-    const when = `${window.orbitune.clock(start)} to ${window.orbitune.clock(start + width)} of the round`;
+    const when = `${window.orbitune.moment(start)} to ${window.orbitune.moment(start + width)} of the round`;
     const took = window.orbitune.duration(width);
     return window.orbitune.showTip([bar.dataset.t ? `${label}: ${stage}` : stage, bar.dataset.t, `${took}, ${when}`], event.clientX, event.clientY);
   }

@@ -33,6 +33,7 @@ window.orbitune = {
     return [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
       .map((part) => String(part).padStart(2, "0")).join(":");
   },
+  moment(seconds) { return seconds < 60 ? this.duration(seconds) : this.clock(seconds); },
   duration(seconds) {
     const three = (value) => String(Number(value.toPrecision(3)));
     if (seconds < 1e-9) return "0 s";

@@ -1,0 +1,161 @@
+"""Trains what was planned, one process for each training, each with one torch thread.
+
+Processes rather than threads of torch: results do not depend on the number of cores, and a busy machine costs its share
+of time instead of a standstill (OpenMP threads wait for one another). What a training leaves in the run folder is
+whole at every moment, so stopping a process loses at most the round it is in.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from orbitune.errors import OrbituneError, RunError
+from orbitune.imagery.imagery import Selection
+from orbitune.learn.spec import LearnSpec
+from orbitune.runs import RunFolder
+
+Row = dict[str, Any]
+
+POLL_S = 0.5
+"""How often the parent looks whether a process has died without a word."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a run: where it is kept, what is learned from what, and when its rounds end."""
+
+    run: Path
+    label: str
+    spec: LearnSpec
+    model: str
+    weights: str
+    selection: Selection
+    num_satellites: int
+    start_s: float
+    round_ends_s: tuple[float, ...]
+
+    @property
+    def metrics(self) -> str:
+        """Name of its metrics in the run folder."""
+        return f"methods/{self.label}/metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its checkpoint."""
+        return self.run / "methods" / self.label / "checkpoint.safetensors"
+
+    def rows(self) -> list[Row]:
+        """Its metrics so far, one row a round; row 0 is before training."""
+        return RunFolder(self.run).rows(self.metrics)
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        rows = self.rows()
+        return self.checkpoint.is_file() and bool(rows) and rows[-1]["round"] == len(self.round_ends_s)
+
+
+def train(training: Training, on_row: Callable[[Row], None]) -> None:
+    """Train in this process, from the last checkpoint if there is one, to the same weights as without a stop."""
+    from orbitune.learn import checkpoint, rounds, session
+
+    rounds.deterministic(threads=1)
+    run = RunFolder(training.run)
+    learner = session.start(
+        training.spec, training.model, training.weights, training.selection, training.num_satellites
+    )
+    done = checkpoint.load(training.checkpoint, learner) if training.checkpoint.is_file() else 0
+    run.keep_rows(training.metrics, [row for row in training.rows() if done and row["round"] <= done])
+
+    def on_round(record: rounds.RoundRecord) -> None:
+        """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""
+        row = asdict(record)
+        run.append(training.metrics, row)
+        checkpoint.save(training.checkpoint, learner, record.round)
+        on_row(row)
+
+    rounds.train(learner, training.start_s, training.round_ends_s, done, on_round)
+
+
+def train_all(trainings: Sequence[Training], on_row: Callable[[str, Row], None]) -> None:
+    """Do every training that is not finished, as many at once as there are processors.
+
+    Raises:
+        OrbituneError: As a training raised it; the others are stopped and can be resumed.
+        RunError: A process died without a word, for instance for want of memory.
+        KeyboardInterrupt: As it came; the processes are stopped.
+    """
+    waiting = [training for training in trainings if not training.finished()]
+    context = multiprocessing.get_context("spawn")
+    said: Any = context.Queue()
+    running: dict[str, SpawnProcess] = {}
+    with _stopping(running):
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                training = waiting.pop(0)
+                process = context.Process(target=_work, args=(training, said), daemon=True)
+                process.start()
+                running[training.label] = process
+            _listen(said, running, on_row)
+
+
+@contextmanager
+def _stopping(running: dict[str, SpawnProcess]) -> Iterator[None]:
+    """Leave no process behind, however this ends."""
+    try:
+        yield
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.join()
+
+
+def _listen(said: Any, running: dict[str, SpawnProcess], on_row: Callable[[str, Row], None]) -> None:
+    """Take one word from the processes, or notice that one has died."""
+    try:
+        label, what = said.get(timeout=POLL_S)
+    except Empty:
+        for label, process in running.items():
+            if process.exitcode is not None:
+                raise RunError(
+                    f"the process training {label} ended with code {process.exitcode}, perhaps for want of memory; "
+                    "the run can be resumed"
+                ) from None
+        return
+    if isinstance(what, OrbituneError):
+        raise what
+    if isinstance(what, str):
+        raise RuntimeError(f"training {label} failed:\n{what}")
+    if what is None:
+        running.pop(label).join()
+    else:
+        on_row(label, what)
+
+
+def _work(training: Training, said: Any) -> None:
+    """A process's whole life. It goes when its parent goes, so that a resumed run never meets it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us between two writes
+    parent = multiprocessing.parent_process()
+
+    def tell(row: Row) -> None:
+        if parent is not None and not parent.is_alive():
+            os._exit(1)
+        said.put((training.label, row))
+
+    try:
+        train(training, tell)
+        said.put((training.label, None))
+    except OrbituneError as error:
+        said.put((training.label, error))
+    except BaseException:
+        said.put((training.label, traceback.format_exc()))
