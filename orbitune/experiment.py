@@ -186,6 +186,7 @@ def _learn_spec(mission: Mission, planned: Planned) -> LearnSpec:
         batch_size=train.batch_size,
         optimizer=job.optimizer,
         learning_rate=train.learning_rate,
+        head_rate_factor=train.head_rate_factor,
         momentum=job.momentum,
         weight_decay=train.weight_decay,
         seed=mission.scenario.seed,

@@ -16,6 +16,7 @@ runs are never overwritten.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -157,6 +158,16 @@ class RunFolder:
     def keep_rows(self, name: str, rows: Iterable[dict[str, object]]) -> None:
         """Replace a JSONL file by these rows, at once."""
         self.write_text(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a lock file; whoever comes second waits. The system lets go of it when the holder dies."""
+        path = self._place(name)
+        with _writing(path):
+            file = path.open("a")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def write_timeline(self, method: str, timeline: Timeline) -> None:
         """Store a method's timeline; the same timeline gives the same bytes."""

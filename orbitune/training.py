@@ -65,10 +65,17 @@ class Training:
 
 def train(training: Training, on_row: Callable[[Row], None]) -> None:
     """Train in this process, from the last checkpoint if there is one, to the same weights as without a stop."""
-    from orbitune.learn import checkpoint, rounds, session
+    from orbitune.learn import rounds
 
     rounds.deterministic(threads=1)
     run = RunFolder(training.run)
+    with run.locked(f"methods/{training.label}/lock"):
+        _train(training, run, on_row)
+
+
+def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) -> None:
+    from orbitune.learn import checkpoint, rounds, session
+
     learner = session.start(
         training.spec, training.model, training.weights, training.selection, training.num_satellites
     )
@@ -78,9 +85,9 @@ def train(training: Training, on_row: Callable[[Row], None]) -> None:
     def on_round(record: rounds.RoundRecord) -> None:
         """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""
         row = asdict(record)
+        on_row(row)
         run.append(training.metrics, row)
         checkpoint.save(training.checkpoint, learner, record.round)
-        on_row(row)
 
     rounds.train(learner, training.start_s, training.round_ends_s, done, on_round)
 
@@ -141,7 +148,7 @@ def _listen(said: Any, running: dict[str, SpawnProcess], on_row: Callable[[str, 
 
 
 def _work(training: Training, said: Any) -> None:
-    """A process's whole life. It goes when its parent goes, so that a resumed run never meets it."""
+    """A process's whole life. It goes when its parent goes; a resumed run waits for it at the lock."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us between two writes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,15 +42,18 @@ def whole_gradients(predict: nn.Module, inputs: Tensor, labels: Tensor, batch: B
     return losses.detach()
 
 
-def make_optimizer(trained: Iterable[nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:
+def make_optimizer(trained: Mapping[str, nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:
     """SGD or AdamW with PyTorch's own defaults for what the spec does not name.
 
     Both work on each tensor by itself. One optimiser over all trained tensors is therefore the same as one on every
     satellite for its part and one on the server for the rest.
     """
+    body = [parameter for name, parameter in trained.items() if not name.startswith("head.")]
+    head = [parameter for name, parameter in trained.items() if name.startswith("head.")]
+    groups = [{"params": body}, {"params": head, "lr": spec.learning_rate * spec.head_rate_factor}]
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(trained, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
-    return torch.optim.AdamW(trained, spec.learning_rate, weight_decay=spec.weight_decay)
+        return torch.optim.SGD(groups, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(groups, spec.learning_rate, weight_decay=spec.weight_decay)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, gradients: Gradients, batches: Sequence[Batch]) -> SatelliteLosses:

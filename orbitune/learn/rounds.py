@@ -156,7 +156,7 @@ class UnionLearner(_TaskLearner):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.optimizer = make_optimizer(task.trained.values(), task.spec)
+        self.optimizer = make_optimizer(task.trained, task.spec)
 
     def run_round(self, round_index: int) -> RoundResult:
         """`local_steps` steps; the optimiser goes on from the round before."""
@@ -193,7 +193,7 @@ class AveragingLearner(_TaskLearner):
     def _train_alone(self, satellite: int, round_index: int) -> SatelliteLosses:
         task = self.task
         losses: SatelliteLosses = []
-        optimizer = make_optimizer(task.trained.values(), task.spec)
+        optimizer = make_optimizer(task.trained, task.spec)
         for step in task.steps(round_index):
             losses += optimizer_step(optimizer, task.gradients, [task.batch(satellite, step)])
         return losses

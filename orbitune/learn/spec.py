@@ -32,6 +32,7 @@ class LearnSpec:
         batch_size: Samples per satellite and step; a satellite that holds fewer uses all it has.
         optimizer: One of `OPTIMIZERS`.
         learning_rate: Constant over the training.
+        head_rate_factor: How many times faster the head learns: it starts from nothing, the rest from trained weights.
         momentum: Of SGD; AdamW does not read it.
         weight_decay: L2 term of SGD, decoupled decay of AdamW; on all trained tensors alike.
         seed: Root of the streams for batches and for the first weights of the head.
@@ -49,6 +50,7 @@ class LearnSpec:
     momentum: float
     weight_decay: float
     seed: int
+    head_rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
         # Scenarios are checked where they are read; what arrives here wrong is a fault of ours.

@@ -272,7 +272,7 @@ def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_
     for ring in job.rings:
         held = {satellite: Held(updates[satellite], start_s) for satellite in ring}
         reduced = intra_orbit.all_reduce(schedule, ring, held, job.ways.intra_orbit)
-        totals.append(Held(reduced[ring[0]].payload, max(total.since_s for total in reduced.values())))
+        totals.append(Held(reduced[ring[0]].payload, max(part.since_s for part in reduced.values())))
     now = schedule.span(start_s, max(total.since_s for total in totals))
     schedule.stage = "average across planes"
     combined = inter_orbit.combine(
@@ -285,8 +285,8 @@ def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_
         slot_s=job.ways.slot_s,
     )
     end_s = max(held.since_s for held in combined.values())
-    for satellite, held in combined.items():
-        schedule.promise(satellite, held.payload, end_s)
+    for satellite, total in combined.items():
+        schedule.promise(satellite, total.payload, end_s)
     return schedule.span(now, end_s)
 
 

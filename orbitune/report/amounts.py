@@ -8,6 +8,7 @@ SPACE = "\u00a0"
 NONE = "–"
 
 _BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
+_SHORT = ((1e3, "ms"), (1e6, "µs"), (1e9, "ns"))
 _JOULES = ("J", "kJ", "MJ", "GJ", "TJ")
 
 
@@ -42,11 +43,12 @@ def energy(joules: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as ms, s, min and s, h and min, or hours."""
+    """Seconds as ns to s, min and s, h and min, or hours."""
     if seconds is None:
         return NONE
     if 0 < seconds < 0.9995:
-        return f"{digits(seconds * 1000, 3 if seconds >= 0.001 else 2)}{SPACE}ms"
+        power, unit = next((p, unit) for p, unit in _SHORT if seconds * p >= 0.9995 or unit == "ns")
+        return f"{digits(seconds * power)}{SPACE}{unit}"
     if seconds < 59.95:
         return f"{digits(seconds)}{SPACE}s"
     if round(seconds) < 3600:

@@ -87,7 +87,7 @@ def stages(content: Content, look: Looks) -> Markup:
         return missing("stages", "No method of this run has finished planning, so there are no stages to show.")
     totals = [sum(row.stages.values()) for row in rows]
     chosen = "same" if max(totals) / min(totals) <= SAME_AXIS_UP_TO else "share"
-    options = (("share", "share of each method's time"), ("same", "same time axis"))
+    options = (("share", "share of time"), ("same", "same time axis"))
     blocks = [_stack(row, look, max(totals)) for row in rows]
     bar = tag("div", _families(rows, look), switch("stages", "Length of the bars", options, chosen), class_="toolbar")
     return figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,10 @@ REFERENCE = "onboard"
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the results table; None where the run has no such number. Seconds, bytes and joules."""
+    """One row of the results table; None where the run has no such number. Seconds, bytes and joules.
+
+    `images_stay` is what the timeline promises (and the checker holds it to): images and labels never travel.
+    """
 
     method: str
     rounds: int | None = None
@@ -41,6 +45,7 @@ class Result:
     limiting: str = ""
     stages: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
+    images_stay: bool | None = None
 
     @property
     def over_bound(self) -> float | None:
@@ -115,10 +120,11 @@ def read_content(run: RunFolder) -> Content:
     """
     compare: dict[str, Any] = run.read_json("compare.json") if run.has("compare.json") else {}
     contacts: dict[str, Any] = run.read_json("contacts.json") if run.has("contacts.json") else {}
+    text = _text(run, "scenario.toml")
     rows = compare["results"] if "results" in compare else _summaries(run)
     return Content(
         run=run,
-        scenario=str(compare.get("scenario") or run.path.name),
+        scenario=str(compare.get("scenario") or _name(text) or run.path.name),
         complete="results" in compare,
         results=tuple(_result(row, run) for row in rows),
         planned=tuple(_planned(item, run) for item in compare.get("planned") or ()),
@@ -128,7 +134,7 @@ def read_content(run: RunFolder) -> Content:
         assumptions=tuple(map(str, compare.get("assumptions") or ())),
         checks=tuple(compare.get("checks") or ()),
         manifest=run.read_json("manifest.json"),
-        scenario_text=_text(run, "scenario.toml"),
+        scenario_text=text,
     )
 
 
@@ -180,6 +186,14 @@ def _nodes(contacts: Mapping[str, Any]) -> Nodes | None:
         tuple(str(station["name"]) for station in contacts.get("stations", ())),
         tuple(tuple(plane) for plane in contacts.get("planes", ())),
     )
+
+
+def _name(scenario_text: str) -> str:
+    """The scenario's own name, for a run without a comparison."""
+    try:
+        return str(tomllib.loads(scenario_text).get("name", ""))
+    except tomllib.TOMLDecodeError:
+        return ""
 
 
 def _text(run: RunFolder, name: str) -> str:

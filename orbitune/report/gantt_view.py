@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from orbitune.links.contacts import Nodes
@@ -18,6 +19,9 @@ ROW_HEIGHT = 18
 
 NAMED_PEERS = 3
 
+SHORTEST_SHARE = 2e-5
+"""Stages shorter than this share of the round cannot be enlarged: browsers draw with 24 bits."""
+
 
 def draw(charts: Sequence[Chart], nodes: Nodes | None, look: Looks) -> Markup:
     """All charts in one figure; the first is shown."""
@@ -31,8 +35,8 @@ def draw(charts: Sequence[Chart], nodes: Nodes | None, look: Looks) -> Markup:
         tag("div", tabs, class_="toolbar"),
         blocks,
         caption="One round, from its own start. A bar is the union of what the row does in that stage, sending and "
-        "receiving alike; a plane's row is the union over its satellites. Press a stage to look closer, "
-        "a plane to see its satellites.",
+        "receiving alike; a plane's row is the union over its satellites; empty stretches are waiting. Press a "
+        "stage to look closer, a plane to see its satellites.",
     )
 
 
@@ -68,7 +72,7 @@ def _zoom(chart: Chart, look: Looks) -> Markup:
     for stage in chart.stages:
         spans = [span for span in chart.spans if span.stage == stage]
         windows = ";".join(
-            f"{_seconds(span.start_s - chart.start_s)},{_seconds(span.duration_s)}"
+            f"{_seconds(chart, span.start_s - chart.start_s)},{_seconds(chart, span.duration_s)}"
             for span in spans
             if span.duration_s > 0
         )
@@ -77,27 +81,43 @@ def _zoom(chart: Chart, look: Looks) -> Markup:
         swatch = tag("i", class_=f"swatch {look.class_of(stage)}")
         words = (swatch, tag("span", stage), tag("small", f"{total}{many}"))
         buttons.append(tag("button", words, type="button", data_zoom=windows, aria_pressed="false",
-                           disabled=not windows))  # fmt: skip
+                           disabled=not windows,
+                           title=None if windows else "too short to be drawn larger"))  # fmt: skip
     return tag("div", buttons, class_="zoom", role="group", aria_label="Look closer at a stage")
 
 
-def _seconds(value: float) -> str:
-    """Seconds to 10 microseconds: a step on board may take milliseconds."""
-    return f"{value:.5f}".rstrip("0").rstrip(".")
+def _seconds(chart: Chart, value: float) -> str:
+    """Seconds to a ten-millionth of the round, which is as fine as a drawing goes."""
+    length_s = chart.end_s - chart.start_s
+    decimals = max(0, 6 - math.floor(math.log10(length_s))) if length_s > 0 else 0
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _width(chart: Chart, length_s: float) -> str:
+    """Width of a bar; never nothing, since bars without width are not drawn, their outline neither."""
+    return _seconds(chart, max(length_s, (chart.end_s - chart.start_s) * 1e-6))
 
 
 def _drawing(chart: Chart, *children: Child) -> Markup:
-    box = f"0 0 {_seconds(chart.end_s - chart.start_s)} {ROW_HEIGHT}"
+    box = f"0 0 {_seconds(chart, chart.end_s - chart.start_s)} {ROW_HEIGHT}"
     return tag("svg", *children, viewBox=box, preserveAspectRatio="none", aria_hidden="true")
 
 
 def _strip(chart: Chart, look: Looks) -> Markup:
     """The stages themselves, one after the other."""
     pieces = [
-        tag("rect", x=_seconds(span.start_s - chart.start_s), width=_seconds(span.duration_s), height=ROW_HEIGHT,
-            class_=look.class_of(span.stage), data_s=chart.stages.index(span.stage))
-        for span in chart.spans if span.duration_s > 0
-    ]  # fmt: skip
+        tag(
+            "rect",
+            x=_seconds(chart, span.start_s - chart.start_s),
+            width=_width(chart, span.duration_s),
+            height=ROW_HEIGHT,
+            class_=look.class_of(span.stage),
+            data_s=chart.stages.index(span.stage),
+        )
+        for span in chart.spans
+        if span.duration_s > 0
+    ]
     return tag("div", tag("span", "stage", class_="lane-label"), _drawing(chart, pieces), class_="lane strip")
 
 
@@ -129,9 +149,9 @@ def _bar(chart: Chart, row: Row, bar: Bar, nodes: Nodes) -> Markup:
     height = ROW_HEIGHT / row.lanes
     return tag(
         "rect",
-        x=_seconds(bar.start_s - chart.start_s),
+        x=_seconds(chart, bar.start_s - chart.start_s),
         y=bar.lane * height if bar.lane else None,
-        width=_seconds(bar.end_s - bar.start_s),
+        width=_width(chart, bar.end_s - bar.start_s),
         height=height,
         data_t=_words(row, bar, nodes),
     )
@@ -141,7 +161,7 @@ def _words(row: Row, bar: Bar, nodes: Nodes) -> str:
     """What the tooltip adds to row, stage and time: how much, and with whom."""
     if not bar.size:
         return "computes" if bar.activities == 1 else f"{bar.activities} computations"
-    text = f"{amounts.volume(bar.size)} in {amounts.count(bar.activities, 'step')}"
+    text = f"{amounts.volume(bar.size)} in {amounts.count(bar.activities, 'send')}"
     names = [nodes.name(peer) for peer in sorted(bar.peers)]
     if not names:
         return f"{text}, inside the plane"

@@ -8,6 +8,7 @@ from typing import Any
 
 from orbitune.report import amounts
 from orbitune.report.axes import time_axis
+from orbitune.report.bars import KIND_WORDS
 from orbitune.report.content import Content
 from orbitune.report.frame import figure, missing
 from orbitune.report.labels import Spot, place
@@ -41,14 +42,13 @@ def draw(content: Content) -> Markup:
     if track is None or content.nodes is None:
         return missing("map", "This run has no ground tracks stored, so there is no map to show.")
     now_s = busiest_s(track)
-    summary = [tag("div", tag("dt", name), tag("dd", _value(value))) for name, value in _summary(content).items()]
     return figure(
         "map",
         tag("div", _map(content, track, stations, now_s), _station_labels(stations), class_="map", id="map"),
         _controls(content, track, now_s),
         tag("p", _now_words(content, track, now_s), class_="note", id="map-now"),
         _passes(track, stations, now_s),
-        tag("dl", summary, class_="facts") if summary else None,
+        _facts(content),
         data_block("map-data", animation(track, content)),
         caption=f"Subpoints of {amounts.count(content.nodes.num_satellites, 'satellite')} over "
         f"{amounts.duration(track.end_s)} from the start of the run, {amounts.count(len(stations), 'station')} and the "
@@ -57,14 +57,37 @@ def draw(content: Content) -> Markup:
     )
 
 
-def _summary(content: Content) -> Mapping[str, object]:
+def _facts(content: Content) -> Markup | None:
+    """The summary of the contact plan."""
     summary: Mapping[str, object] = content.contacts.get("summary") or {}
-    return summary
+    facts = [tag("div", tag("dt", _fact_name(key)), _fact(key, value)) for key, value in summary.items()]
+    return tag("dl", facts, class_="facts") if facts else None
 
 
-def _value(value: object) -> str:
+def _fact_name(key: str) -> str:
+    """`volume_per_day_bytes` as "volume per day": units stand with the values."""
+    return key.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+
+
+def _fact(key: str, value: object) -> list[Markup]:
+    if isinstance(value, Mapping):
+        return [
+            tag("dd", tag("span", KIND_WORDS[kind][0] if kind in KIND_WORDS else str(kind)), _fact_value(key, one))
+            for kind, one in value.items()
+        ]
+    return [tag("dd", _fact_value(key, value))]
+
+
+def _fact_value(key: str, value: object) -> str:
+    """A value in the unit that its key names."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if key.endswith("_s"):
+        return amounts.duration(value)
+    if key.endswith("_bytes"):
+        return amounts.volume(value)
+    if "share" in key:
+        return amounts.percent(value)
     return f"{value:,}" if isinstance(value, int) else amounts.digits(value, 4)
 
 

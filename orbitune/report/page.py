@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def write_report(run: RunFolder) -> Path:
 
 def render(content: Content) -> str:
     """The whole page as text."""
-    charts, look = _timelines(content)
+    charts, look, private = _timelines(content)
+    rows = tuple(replace(row, images_stay=private.get(row.method)) for row in content.results)
+    content = replace(content, results=rows)
     body = tag(
         "body", _header(content), _main(content, charts, look), _footer(content), tag("div", id="tip", hidden=True)
     )
@@ -87,20 +90,22 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
-def _timelines(content: Content) -> tuple[list[Chart], Looks]:
-    """Charts and colours of all stored timelines, read one at a time, since one may have 100,000 activities."""
+def _timelines(content: Content) -> tuple[list[Chart], Looks, dict[str, bool]]:
+    """Charts, colours and promised privacy of all stored timelines, read one by one: they are large."""
     charts: list[Chart] = []
     uses: list[dict[str, Use]] = []
+    private: dict[str, bool] = {}
     names = [*content.place, *(name for name in content.run.methods() if name not in content.place)]
     for method in names:
         if content.nodes is None or not content.run.has(f"methods/{method}/timeline.jsonl.gz"):
             continue
         timeline = content.run.read_timeline(method)
+        private[method] = {"image", "label"} <= set(timeline.private)
         uses.append(uses_of(timeline, content.nodes))
         chart = chart_of(timeline, content.nodes)
         charts += [chart] if chart else []
     charts.sort(key=lambda chart: chart.method != verdict.SUBJECT)
-    return charts, looks_of(uses)
+    return charts, looks_of(uses), private
 
 
 # -- top and bottom --------------------------------------------------------------------------------------------------

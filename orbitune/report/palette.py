@@ -68,7 +68,7 @@ FAMILY_COLOURS = {
     "onboard": ("#d9475a", "#f27d8c"),
     "server": ("#8f3d7c", "#cf7fbe"),
     "isl_intra": ("#4477aa", "#77a6d6"),
-    "isl_inter": ("#1f3f77", "#a9b8f0"),
+    "isl_inter": ("#1f3f77", "#dcd8ff"),
     "downlink": ("#228833", "#53b865"),
     "uplink": ("#8f8420", "#d6c85a"),
     "backhaul": ("#2591b3", "#7fd6ef"),

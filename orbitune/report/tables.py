@@ -41,6 +41,12 @@ def _checked(row: Result) -> Markup:
     return tag("span", "not accepted", class_="bad")
 
 
+def _privacy(row: Result) -> str:
+    if row.images_stay is None:
+        return amounts.NONE
+    return "stay on board" if row.images_stay else "leave the satellites"
+
+
 def _rounds(row: Result) -> Child:
     return amounts.NONE if row.rounds is None else f"{row.rounds}{' (stopped early)' if row.stopped else ''}"
 
@@ -70,6 +76,7 @@ COST = (
     Line("Energy", lambda row: amounts.energy(row.energy_j), "all satellites", lambda row: row.energy_j, min),
 )
 JUDGEMENT = (
+    Line("Images and labels", _privacy, "raw data of the satellites"),
     Line("Limited by", lambda row: row.limiting or amounts.NONE),
     Line("Checker", _checked, "timeline against the contact plan"),
 )

@@ -28,11 +28,11 @@ def subject_of(rows: Sequence[Result]) -> Result | None:
 def verdict(content: Content) -> list[Markup]:
     """Two or three short paragraphs."""
     if not content.results:
-        return [tag("p", "This run stopped before any method was planned to its end, so there is no verdict yet.")]
+        return [tag("p", "This run has not finished: no method is complete, so there is no verdict yet.")]
     words: Words = []
     if not content.complete:
         finished = amounts.count(len(content.results), "method")
-        words += [f"The run stopped before its comparison was written; this covers the {finished} that had finished. "]
+        words += [f"This run has not finished; this covers the {finished} that are complete. "]
     trained = [row for row in content.results if row.final_accuracy is not None]
     words += _race(content, trained) if trained else _planned_only(content.results)
     words += _limits(content.results)
@@ -52,9 +52,14 @@ def _race(content: Content, trained: Sequence[Result]) -> Words:
         return _nobody(content.target, trained)
     first = reached[0]
     words: Words = ["First to the target accuracy of ", amounts.set_percent(content.target), " is ", name(first.method),
-                    f", after {amounts.duration(first.time_to_target_s)}. "]  # fmt: skip
+                    f", after {amounts.duration(first.time_to_target_s)}{_price(first)}. "]  # fmt: skip
     words += [_follower(first, row) for row in reached[1:]]
     return words + [_missed(row) for row in trained if row.time_to_target_s is None]
+
+
+def _price(row: Result) -> str:
+    """What a fast method gives away."""
+    return ", but images leave the satellites" if row.images_stay is False else ""
 
 
 def _to_target(row: Result) -> float:
@@ -86,7 +91,8 @@ def _planned_only(rows: Sequence[Result]) -> Words:
     words: Words = ["This run planned only and trained nothing, so it compares times, not accuracy. "]
     if not timed:
         return words
-    words += ["Fastest for the whole job is ", name(timed[0].method), f" with {amounts.duration(timed[0].time_s)}. "]
+    words += ["Fastest for the whole job is ", name(timed[0].method),
+              f" with {amounts.duration(timed[0].time_s)}{_price(timed[0])}. "]  # fmt: skip
     return words + _per_pass(subject_of(rows))
 
 
@@ -160,7 +166,8 @@ def tiles(content: Content) -> Markup | None:
     cards = [
         tag("div", tag("dt", label), tag("dd", value), tag("dd", note, class_="note")) for label, value, note in found
     ]
-    return tag("dl", cards, class_="tiles")
+    columns = 3 if len(cards) in (3, 5, 6) else 2
+    return tag("dl", cards, class_="tiles", style=f"--columns:{columns}")
 
 
 Tile = tuple[str, str, str]

@@ -254,6 +254,13 @@ class Train:
     batch_size: int = key("samples of one satellite in one step", low=1, high=65536)
     optimizer: str = key("optimiser", choices=tuple(OPTIMIZER_COPIES))
     learning_rate: float = key("learning rate", high=10, above=True)
+    head_rate_factor: float = key(
+        "times faster that the head learns than the rest",
+        default=1.0,
+        high=1000,
+        above=True,
+        only_if=("trains", ("encoder", "full")),
+    )
     momentum: float = key("momentum", default=0.0, high=0.999, only_if=("optimizer", ("sgd",)))
     weight_decay: float = key("weight decay", default=0.0, high=1)
     target_accuracy: float = key("accuracy at which the times of methods are compared", high=1)

@@ -23,7 +23,7 @@ from itertools import pairwise
 from math import inf
 
 from orbitune.errors import PlanError
-from orbitune.strategies.intra_orbit import broadcast
+from orbitune.strategies.intra_orbit import broadcast, broadcast_parts
 from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
 from orbitune.timeline.activity import Held, Payload
 from orbitune.timeline.simulate import HorizonEnd, Schedule
@@ -81,12 +81,15 @@ def _via_ground(
     total = schedule.merge(schedule.system.nodes.server, list(there_s), max(there_s.values()))
     up = [Cargo(tuple(ring), (total,)) for ring in rings]
     landed = send_up(schedule, up, ground_way, slot_s)
-    ring_of = {member: ring for ring in rings for member in ring}
-    since_s = dict.fromkeys(ring_of, total.since_s)
-    for satellite, part in sorted(landed, key=lambda landing: (landing[1].since_s, landing[0])):
-        for member, time_s in broadcast(schedule, ring_of[satellite], satellite, part, intra_way).items():
-            since_s[member] = max(since_s[member], time_s)
-    return {member: Held(total.payload, time_s) for member, time_s in since_s.items()}
+    found: dict[int, Held] = {}
+    for ring in rings:
+        parts = [(satellite, part) for satellite, part in landed if satellite in ring]
+        if len(parts) == 1:
+            since_s = broadcast(schedule, ring, *parts[0], intra_way)
+        else:  # the uplink has cut it into pieces already
+            since_s = broadcast_parts(schedule, ring, parts, intra_way)
+        found.update((member, Held(total.payload, time_s)) for member, time_s in since_s.items())
+    return found
 
 
 # -- earliest tree ---------------------------------------------------------------------------------------------------

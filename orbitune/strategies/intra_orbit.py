@@ -96,12 +96,30 @@ def broadcast(schedule: Schedule, ring: Sequence[int], root: int, held: Held, wa
     Raises:
         PlanError: Contacts reach some member too late or never.
     """
-    ready_s = dict.fromkeys(ring, held.since_s)
+    chunks = _split(0, held.payload.size, 1 if way == "relay" else len(ring))
+    parts = [(root, _part(held, start, stop)) for _, start, stop in chunks]
+    return broadcast_parts(schedule, ring, parts, way) if parts else dict.fromkeys(ring, held.since_s)
+
+
+def broadcast_parts(
+    schedule: Schedule, ring: Sequence[int], parts: Sequence[tuple[int, Held]], way: str
+) -> dict[int, float]:
+    """Bring parts that different members hold to every member, each part as soon as it is there.
+
+    Args:
+        ring: Satellites in ring order.
+        parts: Where each part is, and what it is. They travel uncut.
+
+    Returns:
+        For each member the second since which it holds all parts.
+
+    Raises:
+        PlanError: Contacts reach some member too late or never.
+    """
+    ready_s = dict.fromkeys(ring, max(held.since_s for _, held in parts))
 
     def book(desk: Schedule, line: _Line) -> dict[int, float]:
-        chunks = _split(0, held.payload.size, 1 if way == "relay" else len(ring))
-        trips = [trip for number, start, stop in chunks
-                 for trip in line.both_ways(root, _part(held, start, stop), way, number)]  # fmt: skip
+        trips = [trip for number, (root, held) in enumerate(parts) for trip in line.both_ways(root, held, way, number)]
         return _latest(ready_s, _travel(desk, trips, way))
 
     return _on_ring(schedule, ring, ready_s, way, book)

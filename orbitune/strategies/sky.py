@@ -105,17 +105,17 @@ class Sky:
         self, schedule: Schedule, loads: Sequence[Load], kind: str, slot_s: float, lead_s: Mapping[int, float]
     ) -> None:
         self.schedule, self.loads, self.kind, self.slot_s, self.lead_s = schedule, loads, kind, slot_s, lead_s
-        self.loads_of: dict[int, list[int]] = {}
+        self.aboard: dict[int, list[int]] = {}
         for number, load in enumerate(loads):
             for member in load.members:
-                self.loads_of.setdefault(member, []).append(number)
+                self.aboard.setdefault(member, []).append(number)
         contacts = schedule.system.contacts
         rows = contacts.of_kind(kind)
         satellites = (contacts.source if kind == "downlink" else contacts.target)[rows]
-        self.rows = rows[np.isin(satellites, list(self.loads_of))]
+        self.rows = rows[np.isin(satellites, list(self.aboard))]
         self.start_s, self.end_s = contacts.start_s[self.rows], contacts.end_s[self.rows]
         stations = schedule.system.nodes.stations
-        self.free_s = {node: schedule.terminals_free_s(node, "ground") for node in (*self.loads_of, *stations)}
+        self.free_s = {node: schedule.terminals_free_s(node, "ground") for node in (*self.aboard, *stations)}
         ready_s = {part.since_s for load in loads for part in load.parts}
         changes_s = {since_s + lead for since_s in ready_s for lead in set(lead_s.values())}
         changes_s.update(free_s for times in self.free_s.values() for free_s in times)
@@ -151,7 +151,7 @@ class Sky:
             busy = self.schedule.link_free_s(contact.source, contact.target) > now_s
             if busy or not places[satellite] or not places[station]:
                 continue
-            for number in self.loads_of[satellite]:
+            for number in self.aboard[satellite]:
                 if ready := self.loads[number].ready_bytes(now_s - self.lead_s[station]):
                     arcs.append(Arc(number, satellite, station, contact.rate_bps))
                     contacts.append(contact)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 PHASES = ("deploy", "train", "deliver")
 
@@ -217,6 +218,7 @@ def _ranges(origins: frozenset[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
 
 
+@cache
 def _origins(text: str) -> frozenset[int]:
     members: list[int] = []
     for run in filter(None, text.split(",")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -46,7 +46,7 @@ class _Flow:
     Attributes:
         first_s, last_s: When the first and the last grain of each track have passed the needs so far. A track that
             is missing has had nothing to do yet.
-        some_s: The last grain of some track among `owners` has not passed before.
+        some_s: The last grain of some track among `owners` has not passed the last need before.
     """
 
     first_s: dict[int, float] = field(default_factory=dict)
@@ -69,19 +69,24 @@ class _Flow:
         """Arguments 2 to 4 for one need."""
         ways = _ways(works)
         done = [(work, self._done_s(work, ready_s, busy)) for work in works]
-        if ways and self.owners <= ways.keys():
-            self.some_s = min(_passed_s(way, self.some_s, ready_s) for way in ways.values())
+        self.keep_within(ways)
+        self.some_s = min((_passed_s(way, self.some_s, ready_s) for way in ways.values()), default=0.0)
         for track, way in ways.items():
             if track in self.last_s:
                 self.last_s[track] = _passed_s(way, self.last_s[track], ready_s)
             self.first_s[track] = _passed_s(way, self.first_s.get(track, 0.0), ready_s)
         for work, done_s in done:
-            self.owners |= work.tracks
             self.some_s = max(self.some_s, done_s)
             if not work.shared:
                 (track,) = work.tracks
                 self.last_s[track] = max(done_s, self.last_s.get(track, 0.0))
-        self.some_s = max(self.some_s, *self.last_s.values(), 0.0)
+        self.some_s = max(self.some_s, *(self.last_s.get(track, 0.0) for track in ways), 0.0)
+        self.owners = frozenset(ways)
+
+    def keep_within(self, tracks: Collection[int]) -> None:
+        """Before a need of these tracks alone: what may belong to another track does not hold it up."""
+        if not all(owner in tracks for owner in self.owners):
+            self.some_s, self.owners = 0.0, frozenset()
 
     def _done_s(self, work: Work, ready_s: Ready, busy: dict[object, _Busy]) -> float:
         """When all of a work can be through: it begins with the first grain of the track that has one first."""
@@ -129,15 +134,14 @@ class Chain:
         if not need.after_weights:
             self._ahead.pass_need(works, lambda work: 0.0, self._busy_ahead)
             return self._ahead.some_s
+        ways = _ways(works)
+        self._flow.keep_within(ways)
+        self._ahead.keep_within(ways)
         self._flow.join(self._ahead)
-        self._restart_ahead()
+        self._ahead = _Flow()  # the next stretch starts from second 0; its resources know what was done before
         self._flow.pass_need(works, self._ready_s, self._busy)
         self._remember(need, works)
         return self._flow.some_s
-
-    def _restart_ahead(self) -> None:
-        """The next stretch done ahead starts from second 0; its resources remember what was done before."""
-        self._ahead = _Flow(owners=self._ahead.owners)
 
     def _ready_s(self, work: Work) -> float:
         """Work on board waits for the weights, work on the ground for the server's own rounds before."""
@@ -150,9 +154,10 @@ class Chain:
         server = self._system.nodes.server
         if need.kind == "down" or server in computers:
             self._on_ground_s = self._flow.some_s
-        if need.kind == "up" or any(node != server for node in computers):
+        on_board = [node for node in computers if node != server]
+        if need.kind == "up" or on_board:
             self._on_board = self._flow.copy()
-        for node in computers:
+        for node in on_board:
             self._trained_s[node] = self._busy["compute", frozenset((node,))].until_s
 
     # -- argument 5 --------------------------------------------------------------------------------------------------
@@ -161,14 +166,14 @@ class Chain:
         members = [satellite for group in need.groups for satellite in group]
         models = self._models(need)
         has_s = list(self._has_weights_s)
-        if {self._tracks.club_of[track] for track in self._on_board.owners} <= models.keys():
+        trained = {self._tracks.of[satellite] for satellite in self._trained_s}
+        if self._on_board.owners <= {track for track in trained if self._tracks.club_of[track] in models}:
             has_s = [max(time_s, self._on_board.some_s) if s in members else time_s for s, time_s in enumerate(has_s)]
         for club, size in models.items():
             self._spread(club, size, members, has_s)
         self._has_weights_s = has_s
         self._server_s = max(self._server_s, self._on_ground_s)
-        self._flow, self._on_board, self._trained_s = _Flow(), _Flow(), {}
-        self._restart_ahead()
+        self._flow, self._ahead, self._on_board, self._trained_s = _Flow(), _Flow(), _Flow(), {}
         return max((has_s[satellite] for satellite in members), default=0.0)
 
     def _models(self, need: Need) -> dict[int, float]:
@@ -194,11 +199,11 @@ class Chain:
             has_s[satellite] = max(has_s[satellite], arrivals_s[satellite], received_s)
 
     def _final_s(self, club: int) -> float:
-        """When the model of a club can be final: it has its weights, and the last grain of its tracks is through."""
+        """When the model of a club can be final: it has its weights, and all that trains in it is through."""
         satellites = self._tracks.clubs[club]
         weights_s = min(self._has_weights_s[satellite] for satellite in satellites)
-        tracks = {self._tracks.of[satellite] for satellite in satellites}
-        return max(weights_s, *(self._on_board.last_s.get(track, 0.0) for track in tracks))
+        tracks = {self._tracks.of[satellite] for satellite in satellites if satellite in self._trained_s}
+        return max([weights_s, *(self._on_board.last_s.get(track, 0.0) for track in tracks)])
 
     def _received_inside(self, satellite: int, size: float, members: list[int]) -> float:
         """A satellite whose neighbours trained too needs a whole model's bytes from them."""

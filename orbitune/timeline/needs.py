@@ -85,7 +85,7 @@ class Tracks:
     Attributes:
         of: Track of each satellite: satellites that share a group of some down or up need, else itself alone.
         club_of: Club of each satellite: satellites that share a track or a group of some combine.
-        used: Tracks with any work in any need.
+        used: By phase, the tracks with any work on board or in the air: whose samples the server can have.
         clubs: Satellites of each club.
     """
 
@@ -95,8 +95,10 @@ class Tracks:
         self.of = _joined(list(system.nodes.satellites), moved)
         self.club_of = _joined(self.of, combined)
         self.clubs = {club: [s for s, other in enumerate(self.club_of) if other == club] for club in self.club_of}
-        satellites = frozenset[int]().union(*(_satellites(need, system) for need in needs))
-        self.used = frozenset(self.of[satellite] for satellite in satellites)
+        self.used: dict[str, frozenset[int]] = {}
+        for need in needs:
+            tracks = frozenset(self.of[satellite] for satellite in _satellites(need, system))
+            self.used[need.phase] = self.used.get(need.phase, frozenset()) | tracks
 
 
 def _joined(labels: list[int], partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
@@ -134,7 +136,7 @@ def _computing(node: int, need: Need, system: System, tracks: Tracks) -> Work:
         "compute on the server" if server else "compute on satellites",
         lambda start_s, flops: start_s + flops / flops_per_s,
     )
-    passing = tracks.used if server else frozenset((tracks.of[node],))
+    passing = tracks.used[need.phase] if server else frozenset((tracks.of[node],))
     members = frozenset((node,))
     return Work(("compute", members), resource, need.total[node], need.grain[node], passing, members, server)
 

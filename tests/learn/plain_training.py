@@ -35,7 +35,11 @@ def trained_part(model: PlainModel, trains: str) -> list[nn.Parameter]:
     return [value for value in model.parameters() if value.requires_grad]
 
 
-def new_optimizer(parameters: list[nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:
+def new_optimizer(model: PlainModel, spec: LearnSpec) -> torch.optim.Optimizer:
+    trained = trained_part(model, spec.trains)
+    head = set(model.head.parameters())
+    rates = [spec.learning_rate * (spec.head_rate_factor if parameter in head else 1.0) for parameter in trained]
+    parameters = [{"params": [one], "lr": rate} for one, rate in zip(trained, rates, strict=True)]
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
     return torch.optim.SGD(parameters, lr=spec.learning_rate, momentum=spec.momentum, weight_decay=spec.weight_decay)
@@ -50,7 +54,7 @@ def one_step(model: PlainModel, optimizer: torch.optim.Optimizer, samples: Sampl
 
 def central_training(model: PlainModel, spec: LearnSpec, samples: Samples, num_steps: int) -> PlainModel:
     """Plain training on the union of all batches, one optimiser throughout."""
-    optimizer = new_optimizer(trained_part(model, spec.trains), spec)
+    optimizer = new_optimizer(model, spec)
     for step in range(num_steps):
         union = [draw(ids, spec.batch_size, step, spec.seed, k) for k, ids in enumerate(samples[2])]
         one_step(model, optimizer, samples, np.concatenate(union))
@@ -65,7 +69,7 @@ def federated_averaging(model: PlainModel, spec: LearnSpec, samples: Samples, nu
             if len(ids):
                 copies.append(copy.deepcopy(model))
                 weights.append(min(len(ids), spec.batch_size))
-                optimizer = new_optimizer(trained_part(copies[-1], spec.trains), spec)
+                optimizer = new_optimizer(copies[-1], spec)
                 for step in range(first, first + spec.local_steps):
                     one_step(copies[-1], optimizer, samples, draw(ids, spec.batch_size, step, spec.seed, k))
         states = [one.state_dict() for one in copies]

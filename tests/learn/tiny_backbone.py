@@ -96,5 +96,6 @@ def spec_of(**changes: object) -> LearnSpec:
         "momentum": 0.9,
         "weight_decay": 0.01,
         "seed": 3,
+        "head_rate_factor": 1.5,
     }
     return LearnSpec(**{**fields, **changes})  # type: ignore[arg-type]

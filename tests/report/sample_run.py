@@ -75,7 +75,13 @@ def passes() -> list[Pass]:
 def contacts() -> dict[str, Any]:
     time_s, latitude, longitude = track()
     return {
-        "summary": {"passes in 200 min": len(passes()), "elevation mask": "10 degrees", "sample": "made-up values"},
+        "summary": {
+            "passes in 200 min": len(passes()),
+            "contact_share_mean": 0.31,
+            "longest_gap_s": 5528.0,
+            "volume_per_day_bytes": {"downlink": 3.9e13, "uplink": 2.4e12},
+            "sample": "made-up values",
+        },
         "stations": [
             {"name": name, "latitude_deg": lat, "longitude_deg": lon, "antennas": 1} for name, lat, lon in STATIONS
         ],

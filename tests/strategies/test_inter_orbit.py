@@ -116,17 +116,15 @@ def time_expanded(sky: System) -> nx.DiGraph:
         for satellite in sky.nodes.satellites:
             graph.add_edge((satellite, second), (satellite, second + 1))
     for contact in sky.contacts:
-        for second in range(int(contact.start_s), int(contact.end_s)):
+        for second in range(int(contact.start_s), min(100, int(contact.end_s))):
             graph.add_edge((contact.source, second), (contact.target, second + 2))
     return graph
 
 
 def arrivals_s(graph: nx.DiGraph, sources: list[tuple[int, int]]) -> dict[int, int]:
     """The earliest second at which each satellite can be reached."""
-    graph = graph.copy()
-    graph.add_edges_from(("start", source) for source in sources)
     first: dict[int, int] = {}
-    for satellite, second in nx.descendants(graph, "start"):
+    for satellite, second in nx.multi_source_dijkstra_path_length(graph, set(sources), weight=None):
         first[satellite] = min(second, first.get(satellite, 10**9))
     return first
 

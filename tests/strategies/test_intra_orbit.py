@@ -10,7 +10,7 @@ from strategy_worlds import HORIZON_S, both_ways, judge, merged, own, ring_rows,
 
 from orbitune.cost.system import System
 from orbitune.errors import PlanError
-from orbitune.strategies.intra_orbit import WAYS, all_gather, all_reduce, broadcast, scatter_from
+from orbitune.strategies.intra_orbit import WAYS, all_gather, all_reduce, broadcast, broadcast_parts, scatter_from
 from orbitune.timeline.activity import Held
 from orbitune.timeline.simulate import HorizonEnd, Schedule
 
@@ -161,6 +161,23 @@ def test_broadcast_reaches_everyone(sky: System, way: str, size: int, data: st.D
     times = broadcast(schedule, range(n), root, held[root], way)
     initial = make(schedule, held)
     judge(schedule, initial, [(member, held[root].payload, times[member]) for member in range(n)])
+
+
+@given(rings(), st.sampled_from(WAYS), st.lists(st.integers(1, 900), min_size=1, max_size=6), st.data())
+def test_parts_that_landed_here_and_there_reach_everyone(
+    sky: System, way: str, sizes: list[int], data: st.DataObject
+) -> None:
+    n = sky.nodes.num_satellites
+    model, start = own("model", 0, sum(sizes)), 0
+    parts = []
+    for size in sizes:
+        part = model.payload.part(start, start + size)
+        parts.append((data.draw(st.integers(0, n - 1)), Held(part, data.draw(st.floats(0, 3)))))
+        start += size
+    schedule = Schedule(sky)
+    times = broadcast_parts(schedule, range(n), parts, way)
+    initial = [(where, held.payload) for where, held in parts]
+    judge(schedule, initial, [(member, model.payload, times[member]) for member in range(n)])
 
 
 @given(rings(), st.sampled_from(WAYS), st.data())

@@ -178,3 +178,58 @@ def test_what_needs_no_weights_is_done_ahead() -> None:
 def test_ahead_of_time_is_still_in_total() -> None:
     needs = [move("down", 50_000.0, after_weights=False), compute(2, 1e6)] * 3
     assert seconds(needs, one_satellite()) == pytest.approx(1_000.0 + 25.0 + 0.5 + 1.0, abs=1e-6)
+
+
+# -- what must not wait ----------------------------------------------------------------------------------------------
+
+
+def late_listener(planes: list[list[int]]) -> System:
+    """Satellite 0 always sees the station, satellite 1 only from 500 s on; a ring joins those of one plane."""
+    links = [link for plane in planes for link in ring(plane, 8e3, 0.0)]
+    for satellite, start_s in ((0, 0.0), (1, 500.0)):
+        links += [
+            contact(satellite, 2, "downlink", start_s, 3_000.0, 8e3),
+            contact(2, satellite, "uplink", start_s, 3_000.0, 8e3),
+        ]
+    return system_of(planes, 1, links)
+
+
+@pytest.mark.parametrize("planes", [[[0], [1]], [[0, 1]]])
+def test_nobody_waits_for_a_satellite_that_only_listens(planes: list[list[int]]) -> None:
+    alone, models = ((0,), (1,)), dict.fromkeys((0, 1), 1_000.0)
+    needs = [Need("up", "deploy", 0, "deploy", models, models, alone)]
+    for number in range(3):
+        needs += [
+            Need("compute", "train", number, "embed", {0: 1e3}, {0: 1e3}),
+            Need("down", "train", number, "down", {0: 1e3}, {0: 1e3}, alone),
+            Need("compute", "train", number, "encode", {3: 1e6}, {3: 1e6}),
+            Need("up", "train", number, "up", {0: 1e3}, {0: 1e3}, alone),
+            Need("compute", "train", number, "train", {0: 1e3}, {0: 1e3}),
+            Need("combine", "train", number, "combine", {0: 1e3}, {0: 1e3}, tuple(map(tuple, planes))),
+        ]
+    ends_s = bounds_by_stage(needs, late_listener(planes))
+    assert ends_s["deploy", 0, "deploy"] == pytest.approx(501.0, abs=1e-6)
+    assert ends_s["train", 2, "train"] == pytest.approx(1.0 + 3 * 5.0, abs=1e-6)
+
+
+def test_a_branch_on_the_ground_does_not_hold_up_the_next_round_on_board() -> None:
+    system = late_listener([[0, 1]])
+    needs = [
+        Need("compute", "train", 0, "train", {1: 1e3}, {1: 1e3}),
+        Need("down", "train", 0, "gradients", {0: 1e3}, {0: 1e3}, ((1,),)),
+        Need("compute", "train", 0, "backward", {3: 1e6}, {3: 1e6}),
+        Need("combine", "train", 0, "combine", {0: 1e3}, {0: 1e3}, ((0, 1),)),
+        Need("compute", "train", 1, "train", {1: 1e3}, {1: 1e3}),
+        Need("compute", "train", 1, "forward", {3: 1e6}, {3: 1e6}),
+    ]
+    ends_s = bounds_by_stage(needs, system)
+    assert ends_s["train", 0, "backward"] == pytest.approx(502.0, abs=1e-6)
+    assert ends_s["train", 1, "train"] == pytest.approx(2.0, abs=1e-6)
+    assert ends_s["train", 1, "forward"] == pytest.approx(503.0, abs=1e-6)  # the server waits for its own last round
+
+
+def test_work_done_ahead_of_others_is_not_counted_behind_them() -> None:
+    # The second computation may run first: only the sum since the first start is sure.
+    needs = [compute(0, 5e3), combine(((0,),), 1.0), compute(0, 7e3, after_weights=False), compute(2, 1e6)]
+    assert seconds(needs, one_satellite()) == pytest.approx(12.0)
+    assert seconds(needs[:1] + needs[2:], one_satellite()) == pytest.approx(12.0)

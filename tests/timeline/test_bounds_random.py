@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_jobs import Job, choices, sizes
+from random_jobs import Job, Sizes, choices, sizes
 from small_systems import systems
 
 from orbitune.cost.system import System
+from orbitune.seeds import generator
 from orbitune.timeline.bounds import bounds_by_stage, lower_bound
 from orbitune.timeline.simulate import HorizonEnd
 from orbitune.timeline.verify import verify
 
 
-def played(system: System, data: st.DataObject) -> Job:
-    def shuffled(values: Iterable[int]) -> list[int]:
-        return data.draw(st.permutations(list(values)))
-
-    return Job(system, data.draw(choices(system)), data.draw(sizes), shuffled)
-
-
-@settings(max_examples=80)
-@given(system=systems(), data=st.data())
-def test_no_schedule_beats_the_bound(system: System, data: st.DataObject) -> None:
-    job = played(system, data)
+@settings(max_examples=200)
+@given(system=systems(), choice=st.data(), size=sizes, seed=st.integers(0, 1_000))
+def test_no_schedule_beats_the_bound(system: System, choice: st.DataObject, size: Sizes, seed: int) -> None:
+    stream = generator(seed, "order")
+    job = Job(system, choice.draw(choices(system)), size, lambda values: stream.permutation(list(values)).tolist())
     try:
         timeline = job.play()
     except HorizonEnd:
-        assume(False)
+        return  # the plan is too short for this way of doing it, which says nothing about the bound
     verify(timeline, system)
     bound = lower_bound(job.needs, system)
     assert bound.time_s <= job.end_s + 1e-6, (bound, job.end_s)

@@ -37,7 +37,9 @@ window.orbitune = {
   duration(seconds) {
     const three = (value) => String(Number(value.toPrecision(3)));
     if (seconds < 1e-9) return "0 s";
-    if (seconds < 0.9995) return `${three(seconds * 1000)} ms`;
+    if (seconds < 0.9995e-6) return `${three(seconds * 1e9)} ns`;
+    if (seconds < 0.9995e-3) return `${three(seconds * 1e6)} µs`;
+    if (seconds < 0.9995) return `${three(seconds * 1e3)} ms`;
     if (seconds < 59.95) return `${three(seconds)} s`;
     const two = (count, large, small) =>
       `${Math.floor(count / 60)} ${large}` + (count % 60 ? ` ${count % 60} ${small}` : "");

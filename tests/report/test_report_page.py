@@ -1,0 +1,271 @@
+"""The page as text: complete, self-contained, escaped, and honest about what a run does not have."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_run
+
+from orbitune.errors import InputError
+from orbitune.report import write_report
+from orbitune.runs import RunFolder
+
+FIGURES = ("accuracy", "bytes", "stages", "gantt", "map", "spread")
+Copy = Callable[[], RunFolder]
+
+
+class Page(HTMLParser):
+    """Elements, attributes and words of a page, read by the standard library's parser."""
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__()
+        self.source = write_report(run).read_text(encoding="utf-8")
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self._inside: list[str] = []
+        words: list[str] = []
+        self._words = words
+        self.feed(self.source)
+        self.text = " ".join(" ".join(words).replace("\u00a0", " ").split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+            self.scripts += [""] if tag == "script" else []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self._words.append(data)
+        elif self._inside[-1] == "script":
+            self.scripts[-1] += data
+
+    @property
+    def ids(self) -> list[str]:
+        return [value for _, attributes in self.elements if (value := attributes.get("id"))]
+
+
+@pytest.fixture(scope="module")
+def page(sample: RunFolder) -> Page:
+    return Page(sample)
+
+
+def change(run: RunFolder, edit: Callable[[dict[str, Any]], object], name: str = "compare.json") -> RunFolder:
+    content = run.read_json(name)
+    edit(content)
+    run.write_json(name, content)
+    return run
+
+
+# -- complete ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_is_there_and_ids_are_unique(page: Page) -> None:
+    assert {f"figure-{name}" for name in FIGURES} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert not [name for name in page.ids if name.startswith("missing-")]
+
+
+def test_accuracy_is_the_first_figure(page: Page) -> None:
+    figures = [attributes["id"] for tag, attributes in page.elements if tag == "figure"]
+    assert figures[0] == "figure-accuracy"
+
+
+def test_headings_and_captions(page: Page) -> None:
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("h1") == 1
+    assert tags.count("figure") == tags.count("figcaption") == len(FIGURES)
+
+
+def test_every_link_leads_somewhere(page: Page) -> None:
+    targets = [str(attributes["href"]) for tag, attributes in page.elements if tag == "a"]
+    assert targets
+    assert {target.removeprefix("#") for target in targets} <= set(page.ids)
+
+
+def test_the_table_says_what_compare_json_says(sample: RunFolder, page: Page) -> None:
+    for row in sample.read_json("compare.json")["results"]:
+        assert f"{row['final_accuracy'] * 100:.1f} %" in page.text
+        assert row["limiting"] in page.text
+    for text in sample.read_json("compare.json")["assumptions"]:
+        assert text in page.text
+
+
+def test_the_verdict_names_the_first_and_the_planned_companion(page: Page) -> None:
+    assert "First to the target accuracy of 80 % is onboard" in page.text
+    assert "planned, not trained" in page.text
+    assert "Started from random weights instead" in page.text
+
+
+def test_it_stays_small(sample: RunFolder, page: Page) -> None:
+    assert len(page.source.encode()) < 2_000_000
+
+
+def test_the_same_run_gives_the_same_page(sample: RunFolder, page: Page) -> None:
+    assert write_report(sample).read_text(encoding="utf-8") == page.source
+
+
+# -- self-contained and escaped ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_fetched(page: Page) -> None:
+    for tag, attributes in page.elements:
+        for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(key) or "#"
+            assert value.startswith("#") or value == "data:,", (tag, key, value)
+    assert not re.search(r"@import|url\(|https?://(?!www\.w3\.org/2000/svg)", page.source)
+
+
+def test_the_policy_allows_our_scripts_and_nothing_else(page: Page) -> None:
+    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    types = [attributes.get("type") for tag, attributes in page.elements if tag == "script"]
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts]
+    expected = {f"'sha256-{one}'" for one, type_ in zip(hashes, types, strict=True) if type_ is None}
+    assert policy.startswith("default-src 'none'; ")
+    assert set(re.findall(r"'sha256-[^']+'", policy)) == expected
+    assert len(expected) == 2
+
+
+EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def test_values_cannot_become_code(copy: Copy, page: Page) -> None:
+    run = copy()
+    run.write_text("scenario.toml", f"name = '{EVIL}'\n")
+
+    def poison(content: dict[str, Any]) -> None:
+        content["scenario"] = EVIL
+        content["assumptions"] = [EVIL]
+        content["checks"] = [{"number": EVIL, "how": EVIL}]
+        content["planned"][0]["model"] = EVIL
+        for row in content["results"]:
+            row["limiting"] = row["bound"] = row["stopped"] = EVIL
+            row["stages"][EVIL] = 5.0
+
+    change(run, poison)
+    change(run, lambda content: content["stations"][0].update(name=EVIL), "contacts.json")
+    change(run, lambda content: content["satellites"].__setitem__(0, EVIL), "contacts.json")
+    evil = Page(run)
+    assert "alert(" in evil.text
+    assert len(evil.scripts) == len(page.scripts)
+    assert not [tag for tag, attributes in evil.elements if tag == "img" or "onerror" in attributes]
+
+
+# -- what a run does not have ------------------------------------------------------------------------------------------
+
+
+def test_planning_only(copy: Copy) -> None:
+    run = copy()
+    for path in run.path.glob("methods/*/metrics.jsonl"):
+        path.unlink()
+
+    def forget(content: dict[str, Any]) -> None:
+        for row in content["results"]:
+            row.update(final_accuracy=None, time_to_target_s=None, ratio_to_onboard=None)
+
+    page = Page(change(run, forget))
+    assert {"missing-accuracy", "missing-spread", "figure-gantt", "figure-map"} <= set(page.ids)
+    assert "This run planned only and trained nothing" in page.text
+    assert "Fastest for the whole job is onboard" in page.text
+
+
+def test_no_companion(copy: Copy) -> None:
+    page = Page(change(copy(), lambda content: content.pop("planned")))
+    assert "missing-planned" in page.ids
+    assert "not trained) the fastest" not in page.text
+
+
+def test_a_method_that_stopped_early_is_named(copy: Copy) -> None:
+    words = "round 4 of 8 does not fit: the contact plan ends"
+    page = Page(change(copy(), lambda content: content["results"][0].update(stopped=words, rounds=3)))
+    assert f"collaborative stopped early: {words}" in page.text
+    assert "3 (stopped early)" in page.text
+
+
+def test_nobody_reaches_the_target(copy: Copy) -> None:
+    def miss(content: dict[str, Any]) -> None:
+        for row in content["results"]:
+            row.update(target_accuracy=0.95, time_to_target_s=None, ratio_to_onboard=None)
+
+    page = Page(change(copy(), miss))
+    assert "No method reaches the target accuracy of 95 %. The best, download , ends at" in page.text
+
+
+def test_what_a_fast_method_gives_away_is_said(copy: Copy) -> None:
+    page = Page(change(copy(), lambda content: content["results"][2].update(time_to_target_s=60.0)))
+    assert "is download , after 1 min, but images leave the satellites." in page.text
+    assert page.text.count("stay on board") == 2
+
+
+def test_a_rejected_timeline_is_not_praised(copy: Copy) -> None:
+    page = Page(change(copy(), lambda content: content["results"][0].update(verified=False)))
+    assert "Not accepted by the checker: collaborative" in page.text
+    assert "not accepted" in page.text
+
+
+def test_a_run_that_is_not_finished(copy: Copy) -> None:
+    run = copy()
+    (run.path / "compare.json").unlink()
+    shutil.rmtree(run.path / "methods" / "download")
+    page = Page(run)
+    assert "This run has not finished; this covers the 2 methods that are complete." in page.text
+    assert {"figure-accuracy", "figure-gantt", "missing-assumptions"} <= set(page.ids)
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    page = Page(RunFolder.create(tmp_path, "begun", 'name = "begun"\n', seed=1))
+    missing = {"accuracy", "methods", "bytes", "stages", "gantt", "map", "spread", "assumptions", "checks"}
+    assert {f"missing-{name}" for name in missing} <= set(page.ids)
+    assert "begun" in page.text
+
+
+def test_without_timelines_stages_keep_their_numbers(copy: Copy) -> None:
+    run = copy()
+    for path in run.path.glob("methods/*/timeline.jsonl.gz"):
+        path.unlink()
+    page = Page(run)
+    assert {"figure-stages", "missing-gantt"} <= set(page.ids)
+
+
+def test_without_passes_the_map_says_so(copy: Copy) -> None:
+    page = Page(change(copy(), lambda content: content.update(passes=[]), "contacts.json"))
+    assert "No satellite passes over any station" in page.text
+    assert "No station sees a satellite." in page.text
+
+
+def test_positions_that_do_not_fit_the_satellites_are_refused(copy: Copy) -> None:
+    run = change(copy(), lambda content: content["track"]["latitude_deg"].pop(), "contacts.json")
+    with pytest.raises(InputError, match=r"latitudes \(65, 201\).*satellites, times"):
+        write_report(run)
+
+
+def test_a_loss_that_ran_away_is_left_out(copy: Copy) -> None:
+    run = copy()
+    rows = run.rows("methods/onboard/metrics.jsonl")
+    rows[2]["client_loss"] = dict.fromkeys(rows[2]["client_loss"], float("nan"))
+    rows[3]["client_loss"]["5"] = float("inf")
+    run.keep_rows("methods/onboard/metrics.jsonl", rows)
+    assert "NaN" not in Page(run).source
+
+
+def test_short_jobs_have_an_axis_in_seconds(copy: Copy) -> None:
+    run = copy()
+    for name in sample_run.ENDS:
+        rows = run.rows(f"methods/{name}/metrics.jsonl")
+        run.keep_rows(f"methods/{name}/metrics.jsonl", [row | {"sim_time_s": 2.0 * row["round"]} for row in rows])
+    for name in ("collaborative@random", "onboard@random"):
+        shutil.rmtree(run.path / "methods" / name)
+    assert "simulated seconds" in Page(run).text
