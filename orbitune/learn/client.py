@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ def make_optimizer(trained: Mapping[str, nn.Parameter], spec: LearnSpec) -> torc
     """
     body = [parameter for name, parameter in trained.items() if not name.startswith("head.")]
     head = [parameter for name, parameter in trained.items() if name.startswith("head.")]
-    groups = [{"params": body}, {"params": head, "lr": spec.learning_rate * spec.head_rate_factor}]
+    groups: list[dict[str, Any]] = [{"params": body}, {"params": head, "lr": spec.learning_rate * spec.head_rate_factor}]
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
     return torch.optim.AdamW(groups, spec.learning_rate, weight_decay=spec.weight_decay)
