@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.cost.system import System
@@ -28,6 +29,7 @@ from orbitune.runs import SCHEMA_VERSION, RunFolder
 from orbitune.scenario import build
 from orbitune.scenario.load import load
 from orbitune.scenario.schema import NO_DATASET, Scenario
+from orbitune.scenario.text import dump
 from orbitune.statements import assumptions, checks
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import Bound, lower_bound
@@ -246,14 +248,21 @@ def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | N
     return rows
 
 
-def start(scenario: Scenario, request: Request, run: RunFolder) -> None:
-    """Note in a fresh run folder what is to be done."""
+def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:
+    """Make a run folder under `root` and note in it what is to be done.
+
+    Raises:
+        PlanError: There are no images to train on.
+        RunError: The folder cannot be written.
+    """
     if request.train and scenario.data.dataset == NO_DATASET:
         raise PlanError(
             f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
         )
+    run = RunFolder.create(root, scenario.name, dump(scenario), scenario.seed)
     run.write_json("request.json", asdict(request))
     run.event("started", methods=list(request.methods))
+    return run
 
 
 def requested(run: RunFolder) -> Request:

@@ -257,7 +257,6 @@ def _run(
     """A fresh run folder, or the one to be resumed."""
     from orbitune.experiment import Request, start
     from orbitune.runs import RunFolder
-    from orbitune.scenario.text import dump
 
     _need_torch()
     if resume is not None:
@@ -265,10 +264,7 @@ def _run(
             raise InputError("--resume goes on with the run's own scenario; leave SCENARIO and --set away")
         return RunFolder.open(resume)
     loaded = _load(scenario, sets)
-    asked = request or Request((loaded.method.name,))
-    run = RunFolder.create(root, loaded.name, dump(loaded), loaded.seed)
-    start(loaded, asked, run)
-    return run
+    return start(loaded, request or Request((loaded.method.name,)), root)
 
 
 def _execute(run: RunFolder, quiet: bool, command: str) -> dict[str, Any]:

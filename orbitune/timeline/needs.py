@@ -83,22 +83,38 @@ class Tracks:
     """Whose samples travel together, and whose models are averaged together, numbered by their first satellite.
 
     Attributes:
-        of: Track of each satellite: satellites that share a group of some down or up need, else itself alone.
+        of: Track of each satellite: satellites that are in the same group of every down and up need that names them.
         club_of: Club of each satellite: satellites that share a track or a group of some combine.
-        used: By phase, the tracks with any work on board or in the air: whose samples the server can have.
         clubs: Satellites of each club.
+        used: By phase, the tracks with any work on board or in the air: whose samples the server can have.
     """
 
     def __init__(self, needs: Sequence[Need], system: System) -> None:
-        moved = {need.groups for need in needs if need.kind != "combine"}
-        combined = {need.groups for need in needs if need.kind == "combine"}
-        self.of = _joined(list(system.nodes.satellites), moved)
-        self.club_of = _joined(self.of, combined)
+        moved = [need.groups for need in needs if need.kind in AIR]
+        combined = [need.groups for need in needs if need.kind == "combine"]
+        self.of = _refined(system.nodes.num_satellites, dict.fromkeys(moved))
+        self.club_of = _joined(self.of, dict.fromkeys(combined))
         self.clubs = {club: [s for s, other in enumerate(self.club_of) if other == club] for club in self.club_of}
         self.used: dict[str, frozenset[int]] = {}
         for need in needs:
-            tracks = frozenset(self.of[satellite] for satellite in _satellites(need, system))
+            tracks = self.of_all(_satellites(need, system))
             self.used[need.phase] = self.used.get(need.phase, frozenset()) | tracks
+
+    def of_all(self, satellites: Iterable[int]) -> frozenset[int]:
+        """The tracks of some satellites."""
+        return frozenset(self.of[satellite] for satellite in satellites)
+
+
+def _refined(num_satellites: int, partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
+    """One label for satellites that no partition tells apart, the smallest; its own for one that none names."""
+    places: list[tuple[int, ...]] = [() for _ in range(num_satellites)]
+    named: set[int] = set()
+    for groups in partitions:
+        group_of = {member: number for number, group in enumerate(groups) for member in group}
+        places = [(*place, group_of.get(satellite, -1)) for satellite, place in enumerate(places)]
+        named.update(group_of)
+    first: dict[tuple[int, ...], int] = {}
+    return [first.setdefault(place, s) if s in named else s for s, place in enumerate(places)]
 
 
 def _joined(labels: list[int], partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
@@ -110,13 +126,13 @@ def _joined(labels: list[int], partitions: Iterable[tuple[tuple[int, ...], ...]]
 
 
 def _satellites(need: Need, system: System) -> set[int]:
-    """Satellites that a need is about, one per group where it names groups; a combine moves no samples."""
+    """Satellites that may do part of a need; a combine moves no samples."""
     if need.kind == "combine":
         return set()
     busy = [key for key, total in need.total.items() if total > 0.0]
     if need.kind == "compute":
         return {node for node in busy if node != system.nodes.server}
-    return {need.groups[group][0] for group in busy}
+    return {member for group in busy for member in need.groups[group]}
 
 
 def works_of(need: Need, system: System, cuts: Cuts, tracks: Tracks) -> list[Work]:
@@ -136,7 +152,7 @@ def _computing(node: int, need: Need, system: System, tracks: Tracks) -> Work:
         "compute on the server" if server else "compute on satellites",
         lambda start_s, flops: start_s + flops / flops_per_s,
     )
-    passing = tracks.used[need.phase] if server else frozenset((tracks.of[node],))
+    passing = tracks.used[need.phase] if server else tracks.of_all((node,))
     members = frozenset((node,))
     return Work(("compute", members), resource, need.total[node], need.grain[node], passing, members, server)
 
@@ -149,8 +165,8 @@ def _moving(need: Need, cuts: Cuts, tracks: Tracks) -> list[Work]:
         members = frozenset(need.groups[group])
         if total > 0.0:
             resource = _through(f"{air}: one group alone", cuts.air(air, members))
-            passing = frozenset((tracks.of[min(members)],))
-            works.append(Work((air, members), resource, total, need.grain[group], passing, members, False))
+            passing = tracks.of_all(members)
+            works.append(Work((air, members), resource, total, need.grain[group], passing, members, len(passing) > 1))
     everyone = frozenset[int]().union(*(work.members for work in works))
     if everyone:
         passing = frozenset[int]().union(*(work.tracks for work in works))

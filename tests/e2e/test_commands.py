@@ -110,7 +110,7 @@ def test_report_can_be_written_again(compared: dict[str, Any]) -> None:
     ("arguments", "code", "said"),
     [
         (("plan", "tiny", "--set", "train.ruonds=3"), 2, "did you mean train.rounds"),
-        (("plan", "nowhere.toml"), 2, "nowhere.toml"),
+        (("plan", "nowhere.toml"), 3, "nowhere.toml"),
         (("plan", "tiny", "--methods", "magic"), 3, "collaborative"),
         (("plan", "tiny", "--set", "satellite.memory_gb=0.001"), 4, "memory_gb"),
         (("train", "demo-spectralgpt"), 4, "data.dataset"),

@@ -283,9 +283,9 @@ class Job:
         payload = whole("front", [satellite], -1, self.size.model)
         self.desk.initial.append((satellite, payload))
         self.to_server(satellite, payload, self.has_s[satellite])
-        group = next(g for g, members in enumerate(self._groups()) if satellite in members)
-        total = {group: float(self.size.model)}
-        self.needs.append(Need("down", "deliver", 0, "deliver", total, total, self._groups()))
+        everybody = (tuple(self.system.nodes.satellites),)  # any satellite may deliver
+        total = {0: float(self.size.model)}
+        self.needs.append(Need("down", "deliver", 0, "deliver", total, total, everybody))
 
     def _combine(self, number: int) -> None:
         planes, model = self.system.nodes.planes, float(self.size.model)
