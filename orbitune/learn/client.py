@@ -50,7 +50,8 @@ def make_optimizer(trained: Mapping[str, nn.Parameter], spec: LearnSpec) -> torc
     """
     body = [parameter for name, parameter in trained.items() if not name.startswith("head.")]
     head = [parameter for name, parameter in trained.items() if name.startswith("head.")]
-    groups: list[dict[str, Any]] = [{"params": body}, {"params": head, "lr": spec.learning_rate * spec.head_rate_factor}]
+    head_rate = spec.learning_rate * spec.head_rate_factor
+    groups: list[dict[str, Any]] = [{"params": body}, {"params": head, "lr": head_rate}]
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
     return torch.optim.AdamW(groups, spec.learning_rate, weight_decay=spec.weight_decay)

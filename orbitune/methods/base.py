@@ -243,10 +243,10 @@ def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: 
     schedule.stage = stage
     cargos = [Cargo(ring, (Held(payload, start_s),)) for ring in job.rings]
     landed = send_up(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
-    ring_of = {satellite: ring for ring in job.rings for satellite in ring}
-    end_s = max(held.since_s for _, held in landed)
-    for satellite, held in sorted(landed, key=lambda landing: (landing[1].since_s, landing[0])):
-        arrivals = intra_orbit.broadcast(schedule, ring_of[satellite], satellite, held, job.ways.intra_orbit)
+    end_s = start_s
+    for ring in job.rings:
+        parts = [(satellite, held) for satellite, held in landed if satellite in ring]
+        arrivals = intra_orbit.broadcast_parts(schedule, ring, parts, job.ways.intra_orbit)
         end_s = max(end_s, *arrivals.values())
     for satellite in job.system.nodes.satellites:
         schedule.promise(satellite, payload, end_s)

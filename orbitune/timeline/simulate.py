@@ -24,9 +24,10 @@ class HorizonEnd(PlanError):
 
 @dataclass(slots=True)
 class _Pointing:
-    """One terminal: the peer it points at, and until when it is taken."""
+    """One terminal: the peer it points at, since when it could, and until when it is taken."""
 
     peer: int = -1
+    since_s: float = 0.0
     free_s: float = 0.0
 
 
@@ -182,7 +183,7 @@ class Schedule:
 
     def _pointed_at_s(self, node: int, terminal: str, peer: int) -> float:
         pointing = self._pointing(node, terminal, peer)
-        return 0.0 if pointing.peer == peer else pointing.free_s
+        return pointing.since_s if pointing.peer == peer else pointing.free_s
 
     def _pointing(self, node: int, terminal: str, peer: int) -> _Pointing:
         """The terminal that points at the peer already, else the one that is free first."""
@@ -203,7 +204,8 @@ class Schedule:
         if terminal := TERMINAL_OF[contact.kind]:
             for node, peer in (link, link[::-1]):
                 pointing = self._pointing(node, terminal, peer)
-                pointing.peer = peer
+                if pointing.peer != peer:
+                    pointing.peer, pointing.since_s = peer, pointing.free_s
                 pointing.free_s = max(pointing.free_s, piece.end_s)
         arrive_s = piece.end_s + contact.delay_s
         self._book("send", contact.source, piece.start_s, piece.end_s, peer=contact.target, link=contact.kind,

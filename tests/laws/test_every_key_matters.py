@@ -1,0 +1,178 @@
+"""A scenario key that can be changed without any output changing is a bug. The saved scenario does not count as output.
+
+Each key is changed from one value to another, beside whatever makes it matter; then a timeline, a result, a map or a
+learning curve must differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from orbitune.errors import PlanError
+from orbitune.experiment import plan_method, prepare, result_row, trainings
+from orbitune.links.overview import overview
+from orbitune.runs import RunFolder
+from orbitune.scenario import build
+from orbitune.scenario.load import load
+from orbitune.scenario.schema import key_names
+from orbitune.training import train
+
+LONG = ("links.downlink_rate_mbps=0.5", "links.uplink_rate_mbps=0.5", "time.duration_h=24")
+"""Slow enough that a transfer outlives one slot and one satellite, so that stations are contended for."""
+NEAR = ("ground_station.1.latitude_deg=74", "ground_station.1.longitude_deg=20")
+"""A second station in sight of the same satellites."""
+THREE_PLANES = ("shell.0.satellites=18", "shell.0.planes=3", "links.isl_inter_rate_mbps=0.1")
+PLANNED = ("model.name=vit-b-16", "data.dataset=none", "data.samples_per_satellite=50", "data.num_classes=10")
+TLE = ("method.intra_orbit=none", "method.inter_orbit=via_ground")
+
+Change = tuple[str, str, tuple[str, ...]]
+"""One value, another, and what has to stand beside them."""
+
+PLANS: dict[str, Change] = {
+    "name": ("one", "two", ()),
+    "time.start_utc": ("2025-03-20T00:00:00Z", "2025-03-20T01:00:00Z", ()),
+    "time.duration_h": ("12", "13", ()),
+    "time.search_step_s": ("60", "90", ()),
+    "shell.0.kind": ("walker-star", "walker-delta", ()),
+    "shell.0.satellites": ("12", "14", ()),
+    "shell.0.planes": ("2", "1", ("shell.0.phasing=0",)),
+    "shell.0.phasing": ("0", "1", ()),
+    "shell.0.altitude_km": ("1200", "1210", ()),
+    "shell.0.inclination_deg": ("87.9", "80", ()),
+    "shell.0.raan_deg": ("0", "30", ()),
+    "ground_station.0.name": ("Svalbard", "Longyearbyen", ()),
+    "ground_station.0.latitude_deg": ("78", "70", ()),
+    "ground_station.0.longitude_deg": ("15", "25", ()),
+    "ground_station.0.altitude_m": ("0", "3000", ()),
+    "ground_station.0.antennas": ("1", "2", LONG),
+    "ground_station.0.min_elevation_deg": ("5", "15", ()),
+    "links.downlink_rate_mbps": ("160", "80", ()),
+    "links.uplink_rate_mbps": ("10", "5", ()),
+    "links.isl_intra_rate_mbps": ("1000", "500", ()),
+    "links.isl_inter_rate_mbps": ("100", "50", ()),
+    "links.backhaul_rate_mbps": ("1000", "500", ()),
+    "links.grazing_altitude_km": ("0", "150", (*THREE_PLANES, "links.isl_inter_max_range_km=20000")),
+    "links.isl_inter_max_range_km": ("5400", "3000", THREE_PLANES),
+    "links.isl_inter_enabled": ("true", "false", ("method.inter_orbit=via_ground",)),
+    "links.hop_latency_ms": ("1", "2", ()),
+    "links.full_duplex": ("true", "false", ()),
+    "links.satellite_ground_terminals": ("1", "2", (*LONG, *NEAR)),
+    "links.satellite_inter_terminals": ("1", "2", THREE_PLANES),
+    "satellite.sustained_gflops": ("1590", "800", ()),
+    "satellite.memory_gb": ("64", "0.0001", ()),
+    "satellite.compute_power_w": ("60", "30", ()),
+    "satellite.downlink_power_w": ("20", "10", ()),
+    "satellite.isl_power_w": ("15", "10", ()),
+    "satellite.receive_power_w": ("5", "3", ()),
+    "server.sustained_gflops": ("46800", "20000", ()),
+    "server.memory_gb": ("640", "0.01", ()),
+    "model.name": ("vit-b-16", "vit-l-16", PLANNED[1:]),
+    "model.cut_after_block": ("0", "2", ()),
+    "data.dataset": ("brandenburg", "none", ("data.samples_per_satellite=50", "data.num_classes=10")),
+    "data.assignment": ("place", "dirichlet", ("data.dirichlet_alpha=0.1",)),
+    "data.dirichlet_alpha": ("0.1", "10", ("data.assignment=dirichlet",)),
+    "data.samples_per_satellite": ("5", "6", (*PLANNED, "method.name=download")),
+    "data.num_classes": ("10", "20", PLANNED),
+    "train.trains": ("encoder", "full", ()),
+    "train.server_encoder": ("shared", "per_client", ("train.local_steps=2",)),
+    "train.rounds": ("2", "3", ()),
+    "train.local_steps": ("1", "2", ()),
+    "train.batch_size": ("4", "5", ()),
+    "method.name": ("collaborative", "onboard", ()),
+    "method.codec": ("fp32", "fp16", ()),
+    "method.intra_orbit": ("ring", "bidirectional", ()),
+    "method.satellite_ground": ("direct", "max_flow", ()),
+    "method.inter_orbit": ("via_ground", "earliest_tree", ()),
+    "method.slot_s": ("20", "45", LONG),
+    "method.preloaded": ("true", "false", ()),
+    "method.deliver_to": ("server", "satellites", ()),
+}
+
+CURVES: dict[str, Change] = {
+    "seed": ("1", "2", ()),
+    "model.weights": ("pretrained", "random", ()),
+    "train.optimizer": ("adamw", "sgd", ("train.learning_rate=1e-3",)),
+    "train.learning_rate": ("3e-4", "1e-3", ()),
+    "train.head_rate_factor": ("10", "1", ()),
+    "train.momentum": ("0", "0.9", ("train.optimizer=sgd", "train.learning_rate=1e-3", "train.local_steps=3")),
+    "train.weight_decay": ("0", "0.5", ()),
+    "train.target_accuracy": ("0", "1", ()),
+}
+
+FILES = {"extends", "shell.0.tle_file"}
+"""Keys that name files; each has a test of its own below."""
+
+
+def _sets(key: str, value: str, beside: tuple[str, ...]) -> tuple[str, ...]:
+    first = [f"{key}={value}"]
+    if key == "data.dataset" and value == "brandenburg":
+        return tuple(first)
+    if key == "data.assignment" and value != "dirichlet":
+        return tuple(first)
+    return (*beside, *first)
+
+
+def outputs(sets: tuple[str, ...], preset: str = "tiny") -> str:
+    """Everything that planning puts out, as one text; a refusal counts as an output."""
+    scenario = load(preset, ("train.rounds=2", *sets) if preset == "tiny" else sets)
+    mission = prepare(scenario)
+    try:
+        planned = plan_method(mission, scenario.method.name)
+    except PlanError as refusal:
+        return str(refusal)
+    stations = build.build_stations(scenario)
+    shown = overview(build.build_constellation(scenario), stations, mission.system.contacts, scenario.time.start_utc)
+    result = result_row(mission, planned, ()) | {"scenario": scenario.name}
+    return "\n".join([json.dumps(result), json.dumps(shown), *planned.timeline.to_jsonl()])
+
+
+@functools.cache
+def curve(folder: Path, sets: tuple[str, ...]) -> str:
+    """What one short training puts out, and the results row it leads to."""
+    scenario = load("tiny", ("train.rounds=1", "train.batch_size=1", *sets))
+    mission = prepare(scenario)
+    planned = plan_method(mission, "collaborative")
+    run = RunFolder.create(folder, "curve", "", scenario.seed)
+    (training,) = trainings(mission, planned, run, random_start=False)
+    train(training, lambda row: None)
+    rows = training.rows()
+    for row in rows:
+        del row["wall_s"]
+    return json.dumps([rows, result_row(mission, planned, rows)])
+
+
+def test_every_key_is_here() -> None:
+    assert {*PLANS, *CURVES, *FILES} == set(key_names())
+
+
+@pytest.mark.parametrize("key", PLANS)
+def test_a_key_of_the_plan_matters(key: str) -> None:
+    one, other, beside = PLANS[key]
+    assert outputs(_sets(key, one, beside)) != outputs(_sets(key, other, beside))
+
+
+@pytest.mark.parametrize("key", CURVES)
+def test_a_key_of_learning_matters(key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    one, other, beside = CURVES[key]
+    folder = tmp_path_factory.getbasetemp()
+    assert curve(folder, _sets(key, one, beside)) != curve(folder, _sets(key, other, beside))
+
+
+def test_what_is_extended_matters(tmp_path: Path) -> None:
+    found = set()
+    for preset in ("tiny", "planet-sample"):
+        path = tmp_path / f"{preset}.toml"
+        path.write_text(f'name = "mine"\nextends = "{preset}"\n[train]\nrounds = 1\n')
+        found.add(outputs((), str(path)))
+    assert len(found) == 2
+
+
+def test_the_tle_file_matters() -> None:
+    beside = ("time.start_utc=2022-09-14T00:00:00Z", "train.rounds=1", "time.duration_h=48")
+    iridium = outputs((*beside, "shell.0.tle_file=iridium_sample.tle"), "planet-sample")
+    planet = outputs(("train.rounds=1",), "planet-sample")
+    assert iridium != planet
