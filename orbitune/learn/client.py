@@ -66,7 +66,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, gradients: Gradients, batch
     optimizer.zero_grad()
     losses = [(group.satellite, gradients(group)) for batch in batches for group in batch.groups()]
     num_samples = sum(len(batch.ids) for batch in batches)
-    for parameter in optimizer.param_groups[0]["params"]:
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
         if parameter.grad is not None:  # a backbone may carry tensors that this kind of input does not use
             parameter.grad /= num_samples
     optimizer.step()

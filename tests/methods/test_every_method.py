@@ -83,7 +83,7 @@ def test_a_plan_that_ends_too_soon_says_so(name: str) -> None:
 @methods
 def test_a_plan_without_room_for_one_round_is_refused(name: str) -> None:
     mission = prepare(
-        load("tiny", ("time.duration_h=1", "satellite.sustained_gflops=0.001", "server.sustained_gflops=0.001"))
+        load("tiny", ("time.duration_h=1", "satellite.sustained_gflops=1e-4", "server.sustained_gflops=1e-4"))
     )
     with pytest.raises(PlanError, match=r"lengthen time\.duration_h"):
         plan_method(mission, name)
