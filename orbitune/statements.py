@@ -16,6 +16,13 @@ def assumptions(scenario: Scenario) -> list[str]:
         f"A satellite's computer sustains {satellite.sustained_gflops:g} GFLOP/s in training, the ground server "
         f"{scenario.server.sustained_gflops:g} GFLOP/s. The ratio between methods depends on these two numbers more "
         "than on any other: vary them before drawing conclusions.",
+        "A computation takes its FLOPs divided by that rate; the fixed cost of starting one (a few milliseconds of kernel "
+        "launches on real hardware) is not counted, which flatters small models.",
+        "On board, federated averaging takes its local steps with a fresh optimiser every round; with unequal data that "
+        "costs accuracy. With a shared server encoder every step uses the gradients of all satellites, as central "
+        "training does. Part of the difference in accuracy comes from this and not from where the model runs."
+        if scenario.train.server_encoder == "shared" and scenario.train.trains != "head"
+        else "Federated averaging takes its local steps with a fresh optimiser every round.",
         "Stages follow one another: a stage starts when the slowest satellite has ended the one before. Overlapping "
         "them would be faster; the bound allows for it.",
         "A round uses the same number of samples on every satellite in every method, and nothing is cached between "

@@ -72,15 +72,15 @@ def main() -> None:
 @_resume
 def demo(root: Path, as_json: bool, resume: Path | None) -> None:
     """Fine-tune a real model over a real constellation, compare three methods, write a report."""
+    from orbitune.cli import console
     from orbitune.experiment import Request
 
     request = Request(tuple(ALL_METHODS.split(",")), random_start=True, companions=("demo-spectralgpt",))
     run = _run("demo", (), request, root, resume)
     content = _execute(run, as_json, "demo")
     report_path = _write_report(run)
-    if as_json:
-        click.echo(json.dumps(content))
-    else:
+    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+    if not as_json:
         click.echo(f"report: {report_path}")
 
 
