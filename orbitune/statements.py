@@ -16,13 +16,9 @@ def assumptions(scenario: Scenario) -> list[str]:
         f"A satellite's computer sustains {satellite.sustained_gflops:g} GFLOP/s in training, the ground server "
         f"{scenario.server.sustained_gflops:g} GFLOP/s. The ratio between methods depends on these two numbers more "
         "than on any other: vary them before drawing conclusions.",
-        "A computation takes its FLOPs divided by that rate; the fixed cost of starting one (a few milliseconds of kernel "
-        "launches on real hardware) is not counted, which flatters small models.",
-        "On board, federated averaging takes its local steps with a fresh optimiser every round; with unequal data that "
-        "costs accuracy. With a shared server encoder every step uses the gradients of all satellites, as central "
-        "training does. Part of the difference in accuracy comes from this and not from where the model runs."
-        if scenario.train.server_encoder == "shared" and scenario.train.trains != "head"
-        else "Federated averaging takes its local steps with a fresh optimiser every round.",
+        "A computation takes its FLOPs divided by that rate. The fixed cost of starting one (kernel launches, "
+        "milliseconds on real hardware) is not counted, which flatters small models.",
+        _averaging(scenario),
         "Stages follow one another: a stage starts when the slowest satellite has ended the one before. Overlapping "
         "them would be faster; the bound allows for it.",
         "A round uses the same number of samples on every satellite in every method, and nothing is cached between "
@@ -39,6 +35,17 @@ def assumptions(scenario: Scenario) -> list[str]:
     if scenario.model.weights == "random":
         said.append("The model starts from random weights, not from the foundation model.")
     return said
+
+
+def _averaging(scenario: Scenario) -> str:
+    said = "Where satellites average weights, each takes its local steps with a fresh optimiser every round"
+    if scenario.train.server_encoder == "shared" and scenario.train.trains != "head":
+        return (
+            f"{said} (onboard); with unequal data that costs accuracy. With a shared encoder every step uses the "
+            "gradients of all satellites, as central training does. That much of the difference in accuracy comes "
+            "from the way of averaging and not from where the model runs."
+        )
+    return f"{said}; with unequal data that costs accuracy."
 
 
 def checks(scenario: Scenario) -> list[dict[str, str]]:
