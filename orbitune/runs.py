@@ -9,8 +9,8 @@
       report.html
       methods/<method>/        timeline.jsonl.gz  metrics.jsonl  summary.json  checkpoint.safetensors
 
-Whole files appear at once (written beside, flushed to disk, renamed), so a file that is there is complete. Existing
-runs are never overwritten.
+Whole files appear at once (orbitune/files.py), so a file that is there is complete; `*.part` is what a process was
+writing when it was killed, and nobody reads it. Existing runs are never overwritten.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ import os
 import platform
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from orbitune.errors import InputError, RunError
+from orbitune.files import write_whole
 from orbitune.timeline.activity import Timeline
 
 SCHEMA_VERSION = 1
 """Version of every file in a run folder and of all --json output; docs/schema.md says what each version means."""
+
+UNREADABLE = (OSError, EOFError, zlib.error, StopIteration, ValueError, KeyError, TypeError, AttributeError)
+"""What gzip, JSON and the timeline's own types say of a file that was cut, altered or is something else."""
 
 
 @contextlib.contextmanager
@@ -46,21 +51,6 @@ def _writing(path: Path) -> Iterator[None]:
         raise RunError(
             f"cannot write {path}: {error.strerror}; free some space or choose another --runs folder"
         ) from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it either appears complete or not at all."""
-    beside = path.with_name(path.name + ".part")
-    with _writing(path):
-        try:
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
 
 
 @dataclass(frozen=True)
@@ -97,16 +87,15 @@ class RunFolder:
         run = cls(path)
         if not (path / "manifest.json").is_file():
             raise RunError(f"{path} is not a run folder: it has no manifest.json")
-        version = run.read_json("manifest.json").get("schema_version")
+        manifest = run.read_json("manifest.json")
+        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
         if version != SCHEMA_VERSION:
             raise RunError(f"{path} has schema_version {version}; this Orbitune reads {SCHEMA_VERSION}")
         return run
 
     def write_text(self, name: str, text: str) -> Path:
         """Write one whole file; returns its path."""
-        path = self._place(name)
-        write_whole(path, text.encode())
-        return path
+        return self._write(name, text.encode())
 
     def write_json(self, name: str, content: object) -> Path:
         """Write one whole JSON file; returns its path."""
@@ -122,7 +111,12 @@ class RunFolder:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"{path} is missing: the run stopped before it was written; resume the run") from None
+            raise InputError(
+                f"{path} is missing: the run stopped before it was written, or was copied in part; "
+                "resume the run, or start a new one"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise InputError(f"{path} is damaged: {error}") from error
 
@@ -131,10 +125,10 @@ class RunFolder:
         return (self.path / name).is_file()
 
     def append(self, name: str, row: dict[str, object]) -> None:
-        """Add one line to a JSONL file, through to the disk."""
+        """Add one line to a JSONL file, through to the disk; a line that a crash cut short stays by itself."""
         path = self._place(name)
-        with _writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with _writing(path), path.open("ab+") as file:
+            file.write(b"\n" * _is_cut_short(file) + json.dumps(row).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -143,17 +137,19 @@ class RunFolder:
         self.append("events.jsonl", {"wall_utc": datetime.now(UTC).isoformat(), "event": what, **details})
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The complete lines of a JSONL file; a last line cut short by a crash does not count."""
+        """The complete lines of a JSONL file; a line cut short by a crash or damaged does not count.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
         path = self.path / name
         if not path.is_file():
             return []
-        found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
-        return found
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        return [row for line in lines if (row := _row(line)) is not None]
 
     def keep_rows(self, name: str, rows: Iterable[dict[str, object]]) -> None:
         """Replace a JSONL file by these rows, at once."""
@@ -172,8 +168,7 @@ class RunFolder:
     def write_timeline(self, method: str, timeline: Timeline) -> None:
         """Store a method's timeline; the same timeline gives the same bytes."""
         text = "\n".join(timeline.to_jsonl()) + "\n"
-        path = self._place(f"methods/{method}/timeline.jsonl.gz")
-        write_whole(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+        self._write(f"methods/{method}/timeline.jsonl.gz", gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
     def read_timeline(self, method: str) -> Timeline:
         """Read a stored timeline.
@@ -185,19 +180,42 @@ class RunFolder:
         try:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 return Timeline.from_jsonl(file)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
+        except UNREADABLE as error:
+            again = "remove it and resume the run to plan the method again"
+            raise InputError(f"{path} is missing or damaged ({error or type(error).__name__}); {again}") from error
 
     def methods(self) -> tuple[str, ...]:
         """Names of the methods that left something in this run."""
         folder = self.path / "methods"
         return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
 
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self._place(name)
+        with _writing(path):
+            write_whole(path, content)
+        return path
+
     def _place(self, name: str) -> Path:
         path = self.path / name
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _is_cut_short(file: BinaryIO) -> bool:
+    """Whether a file's last line has no end."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _manifest(seed: int) -> dict[str, object]:

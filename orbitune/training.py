@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,8 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import InputError, OrbituneError, RunError
+from orbitune.files import remove_leftovers
 from orbitune.imagery.imagery import Selection
 from orbitune.learn.spec import LearnSpec
 from orbitune.runs import RunFolder
@@ -58,9 +61,17 @@ class Training:
         return RunFolder(self.run).rows(self.metrics)
 
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        rows = self.rows()
-        return self.checkpoint.is_file() and bool(rows) and rows[-1]["round"] == len(self.round_ends_s)
+        """Whether nothing is left to do. The last row alone does not prove it: its checkpoint is written after it.
+
+        Raises:
+            InputError: The last checkpoint is damaged.
+        """
+        last = len(self.round_ends_s)
+        if not self.checkpoint.is_file() or _rounds(self.rows()) != list(range(last + 1)):
+            return False
+        from orbitune.learn import checkpoint
+
+        return checkpoint.rounds_done(self.checkpoint) == last
 
 
 def train(training: Training, on_row: Callable[[Row], None]) -> None:
@@ -79,8 +90,9 @@ def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) ->
     learner = session.start(
         training.spec, training.model, training.weights, training.selection, training.num_satellites
     )
+    remove_leftovers(training.checkpoint)
     done = checkpoint.load(training.checkpoint, learner) if training.checkpoint.is_file() else 0
-    run.keep_rows(training.metrics, [row for row in training.rows() if done and row["round"] <= done])
+    run.keep_rows(training.metrics, _rows_before(training, done))
 
     def on_round(record: rounds.RoundRecord) -> None:
         """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""
@@ -92,13 +104,34 @@ def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) ->
     rounds.train(learner, training.start_s, training.round_ends_s, done, on_round)
 
 
+def _rows_before(training: Training, done: int) -> list[Row]:
+    """The metrics that belong to a checkpoint after `done` rounds; none where training starts.
+
+    Raises:
+        InputError: Some are missing; they are written before the checkpoint, so someone has lost them.
+    """
+    if done == 0:
+        return []
+    rows = [row for row in training.rows() if row.get("round", done + 1) <= done]
+    if _rounds(rows) != list(range(done + 1)):
+        raise InputError(
+            f"{training.run / training.metrics} has rounds {_rounds(rows)} and the checkpoint has {done} rounds; "
+            f"restore it, or remove {training.checkpoint} to train {training.label} again from its start"
+        )
+    return rows
+
+
+def _rounds(rows: Sequence[Row]) -> list[object]:
+    return [row.get("round") for row in rows]
+
+
 def train_all(trainings: Sequence[Training], on_row: Callable[[str, Row], None]) -> None:
     """Do every training that is not finished, as many at once as there are processors.
 
     Raises:
         OrbituneError: As a training raised it; the others are stopped and can be resumed.
         RunError: A process died without a word, for instance for want of memory.
-        KeyboardInterrupt: As it came; the processes are stopped.
+        KeyboardInterrupt: As it came, or SIGTERM did; the processes are stopped.
     """
     waiting = [training for training in trainings if not training.finished()]
     context = multiprocessing.get_context("spawn")
@@ -109,33 +142,48 @@ def train_all(trainings: Sequence[Training], on_row: Callable[[str, Row], None])
             while waiting and len(running) < (os.cpu_count() or 1):
                 training = waiting.pop(0)
                 process = context.Process(target=_work, args=(training, said), daemon=True)
-                process.start()
+                with _without_ctrl_c():
+                    process.start()
                 running[training.label] = process
             _listen(said, running, on_row)
 
 
 @contextmanager
 def _stopping(running: dict[str, SpawnProcess]) -> Iterator[None]:
-    """Leave no process behind, however this ends."""
+    """Leave no process behind, however this ends; the polite way to end a process counts as Ctrl-C."""
+    in_charge = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_charge else None
     try:
         yield
     finally:
         for process in running.values():
             process.terminate()
             process.join()
+        if in_charge:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts, which inherits this: Ctrl-C is for the parent, who stops the others."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(said: Any, running: dict[str, SpawnProcess], on_row: Callable[[str, Row], None]) -> None:
-    """Take one word from the processes, or notice that one has died."""
+    """Take one word from the processes, or notice that one has died without its last word."""
+    dead = [label for label, process in running.items() if process.exitcode is not None]
     try:
-        label, what = said.get(timeout=POLL_S)
+        label, what = said.get(timeout=0 if dead else POLL_S)
     except Empty:
-        for label, process in running.items():
-            if process.exitcode is not None:
-                raise RunError(
-                    f"the process training {label} ended with code {process.exitcode}, perhaps for want of memory; "
-                    "the run can be resumed"
-                ) from None
+        if dead:  # before we listened, so whatever they had to say was there to be heard
+            raise RunError(
+                f"the process training {dead[0]} ended with code {running[dead[0]].exitcode}, perhaps for want of "
+                "memory; the run can be resumed"
+            ) from None
         return
     if isinstance(what, OrbituneError):
         raise what
@@ -149,9 +197,6 @@ def _listen(said: Any, running: dict[str, SpawnProcess], on_row: Callable[[str, 
 
 def _work(training: Training, said: Any) -> None:
     """A process's whole life. It goes when its parent goes; a resumed run waits for it at the lock."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us between two writes
     parent = multiprocessing.parent_process()
 
     def tell(row: Row) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from orbitune.errors import InputError, RunError
-from orbitune.runs import SCHEMA_VERSION, RunFolder, write_whole
+from orbitune.files import write_whole
+from orbitune.runs import SCHEMA_VERSION, RunFolder
 from orbitune.timeline.activity import Activity, Payload, Promise, Span, Timeline, whole
+
+GZIP_HEADER_BYTES = 10  # RFC 1952; holds a time and an operating system that nobody checks
 
 
 @pytest.fixture
@@ -50,6 +55,20 @@ def test_a_row_cut_short_by_a_crash_does_not_count(run: RunFolder) -> None:
     path = run.path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-4])
     assert run.rows("metrics.jsonl") == [{"round": 1}]
+
+
+def test_what_follows_a_row_cut_short_is_not_lost(run: RunFolder) -> None:
+    run.append("events.jsonl", {"event": 1})
+    path = run.path / "events.jsonl"
+    path.write_bytes(path.read_bytes()[:-4])
+    run.append("events.jsonl", {"event": 2})
+    run.append("events.jsonl", {"event": 3})
+    assert run.rows("events.jsonl") == [{"event": 2}, {"event": 3}]
+
+
+def test_what_is_no_row_does_not_count(run: RunFolder) -> None:
+    (run.path / "metrics.jsonl").write_bytes(b'\xff\xfe\n3\n{"round": 4}\n')
+    assert run.rows("metrics.jsonl") == [{"round": 4}]
 
 
 def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
@@ -98,12 +117,24 @@ def test_equal_timelines_give_equal_files(run: RunFolder) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_truncated_timeline_is_refused(run: RunFolder) -> None:
+def test_a_timeline_cut_anywhere_is_refused(run: RunFolder) -> None:
     run.write_timeline("trial", _timeline())
     path = run.path / "methods/trial/timeline.jsonl.gz"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match="damaged"):
-        run.read_timeline("trial")
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError, match="damaged"):
+            run.read_timeline("trial")
+
+
+def test_a_timeline_with_any_byte_of_its_content_altered_is_refused(run: RunFolder) -> None:
+    run.write_timeline("trial", _timeline())
+    path = run.path / "methods/trial/timeline.jsonl.gz"
+    content = path.read_bytes()
+    for place in range(GZIP_HEADER_BYTES, len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        with pytest.raises(InputError, match="damaged"):
+            run.read_timeline("trial")
 
 
 def test_whole_files_appear_at_once(tmp_path: Path) -> None:
@@ -111,3 +142,19 @@ def test_whole_files_appear_at_once(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"3")
     assert (tmp_path / "a").read_bytes() == b"3"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_two_processes_may_replace_one_file_at_once(tmp_path: Path) -> None:
+    """Whoever reads meanwhile finds one of the two contents, and neither writer fails."""
+    code = (
+        "import sys, pathlib\nfrom orbitune.files import write_whole\n"
+        "for _ in range(50):\n    write_whole(pathlib.Path(sys.argv[1]), sys.argv[2].encode() * 100_000)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "file"), letter]) for letter in "ab"]
+    found = set()
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "file").exists():
+            found.add((tmp_path / "file").read_bytes())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert found <= {b"a" * 100_000, b"b" * 100_000}
+    assert os.listdir(tmp_path) == ["file"]

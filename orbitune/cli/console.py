@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 Row = Mapping[str, Any]
 
+NOTHING = "-"
+"""What stands where there is no figure."""
 
-def show(content: Mapping[str, Any], as_json: bool, table: Callable[[Mapping[str, Any]], Table]) -> None:
+
+def show(content: Mapping[str, Any], as_json: bool, table: Callable[[Row], RenderableType]) -> None:
     """Print one document: as JSON on standard output, or as a table."""
     if as_json:
         print(json.dumps(content, indent=2))
@@ -27,8 +30,8 @@ def show(content: Mapping[str, Any], as_json: bool, table: Callable[[Mapping[str
 
 
 def _stdout() -> Console:
-    """Wide enough for the tables where nobody watches, the terminal's width where somebody does."""
-    return Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    """The terminal's width, or one that fits a page where nobody watches."""
+    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
@@ -37,11 +40,11 @@ def _stdout() -> Console:
 def hours(seconds: float | None) -> str:
     """Seconds as a person would say them."""
     if seconds is None:
-        return "-"
+        return NOTHING
     if seconds == float("inf"):
         return "never"
     if seconds < 120:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.3g} s"
     if seconds < 7200:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.2f} h"
@@ -49,50 +52,57 @@ def hours(seconds: float | None) -> str:
 
 def size(count: float) -> str:
     """Bytes with a decimal prefix."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, scale in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
 
 
-def results_table(content: Mapping[str, Any]) -> Table:
-    """The comparison: one line a method, then the companions that were only planned."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"{content['scenario']}: simulated time, accepted by the checker")
-    left = ("method", "limited by")
-    for name in ("method", "rounds", "time", "bound", "x bound", "/ onboard", "accuracy", "to target", "/ onboard",
-                 "ground", "ISL", "energy", "limited by"):  # fmt: skip
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "limited by")
-    for row in content["results"]:
-        table.add_row(*_result_cells(row))
+def results_table(content: Mapping[str, Any]) -> Group:
+    """The comparison, a column for each method; then the companions that were only planned."""
+    tables = [_methods_table(f"{content['scenario']}: simulated time, accepted by the checker", content["results"])]
     for companion in content.get("planned", ()):
-        table.add_section()
-        table.add_row(f"planned only, not trained: {companion['scenario']}", end_section=True)
-        for row in companion["results"]:
-            table.add_row(*_result_cells(row))
+        title = f"{companion['scenario']}: planned only, not trained"
+        tables.append(_methods_table(title, companion["results"]))
+    return Group(*tables)
+
+
+def _methods_table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_column(row["method"], justify="right")
+    columns = [_result_cells(row) for row in rows]
+    for label in columns[0]:
+        cells = [column[label] for column in columns]
+        if set(cells) != {NOTHING}:
+            table.add_row(label, *cells)
     return table
 
 
-def _result_cells(row: Row) -> tuple[str, ...]:
+def _result_cells(row: Row) -> dict[str, str]:
+    """One method's figures by their labels; what is unknown is `NOTHING`."""
     sent = row["bytes"]
-    return (
-        row["method"],
-        f"{row['rounds']}{'*' if row['stopped'] else ''}",
-        hours(row["time_s"]),
-        hours(row["bound_s"]),
-        _ratio(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
-        _ratio(row["ratio_to_onboard_per_pass"]),
-        "-" if row["final_accuracy"] is None else f"{row['final_accuracy']:.3f}",
-        hours(row["time_to_target_s"]),
-        _ratio(row["ratio_to_onboard"]),
-        size(sent["downlink"] + sent["uplink"]),
-        size(sent["isl_intra"] + sent["isl_inter"]),
-        f"{row['energy_j'] / 1e3:.3g} kJ",
-        row["limiting"],
-    )
+    return {
+        "whole job": hours(row["time_s"]),
+        **{f"  {phase}": hours(row[f"{phase}_s"]) for phase in ("deploy", "train", "deliver")},
+        "lower bound": hours(row["bound_s"]),
+        "time / bound": _ratio(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
+        "time / onboard, equal passes": _ratio(row["ratio_to_onboard_per_pass"]),
+        "rounds": str(row["rounds"]),
+        "final accuracy": NOTHING if row["final_accuracy"] is None else f"{row['final_accuracy']:.3f}",
+        f"time to accuracy {row['target_accuracy']:g}": hours(row["time_to_target_s"]),
+        "time / onboard, to that accuracy": _ratio(row["ratio_to_onboard"]),
+        "between space and ground": size(sent["downlink"] + sent["uplink"]),
+        "between satellites": size(sent["isl_intra"] + sent["isl_inter"]),
+        "energy of the satellites": f"{row['energy_j'] / 1e3:.3g} kJ",
+        "limited by": row["limiting"],
+        "stopped early": row["stopped"] or NOTHING,
+    }
 
 
 def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return NOTHING if value is None else f"{value:.3g}"
 
 
 def check_table(content: Mapping[str, Any]) -> Table:
@@ -210,8 +220,3 @@ class Bars:
         """Move the training bar."""
         note = f"accuracy {row['accuracy']:.3f}"
         self._advance(f"train {run}", row["round"], rounds, hours(row["sim_time_s"]), note)
-
-
-def methods_note(rows: Sequence[Row]) -> str:
-    """Why some methods stopped early, one line each."""
-    return "\n".join(f"* {row['method']}: {row['stopped']}" for row in rows if row["stopped"])

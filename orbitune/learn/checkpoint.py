@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from orbitune.errors import InputError, RunError
+from orbitune.files import write_whole
 from orbitune.learn.rounds import Learner
 from orbitune.learn.state import digest
 
@@ -52,24 +52,6 @@ def save(path: Path, learner: Learner, next_round: int) -> None:
         ) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one step: whoever reads it, also after a power cut, finds the old or the new content."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name too
-        finally:
-            os.close(folder)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def load(path: Path, learner: Learner) -> int:
     """Give a fresh learner the saved state.
 
@@ -94,6 +76,15 @@ def load(path: Path, learner: Learner) -> int:
     except InputError as error:
         raise InputError(f"checkpoint {path}: {error}; resume with the scenario it was started with") from error
     return next_round
+
+
+def rounds_done(path: Path) -> int:
+    """How many rounds lie behind a checkpoint.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    return int(read(path)[1][NEXT_ROUND])
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

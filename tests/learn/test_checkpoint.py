@@ -148,7 +148,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     checkpoint.save(path, learner, 0)
     before = path.read_bytes()
     go_on(learner, 0, 1)
-    (tmp_path / "model.safetensors.part").symlink_to("/dev/full")
+    (tmp_path / f"model.safetensors.{os.getpid()}.part").symlink_to("/dev/full")
     with pytest.raises(RunError, match=r"disk is full.*earlier checkpoint is still whole"):
         checkpoint.save(path, learner, 1)
     assert path.read_bytes() == before
