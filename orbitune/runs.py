@@ -87,8 +87,7 @@ class RunFolder:
         run = cls(path)
         if not (path / "manifest.json").is_file():
             raise RunError(f"{path} is not a run folder: it has no manifest.json")
-        manifest = run.read_json("manifest.json")
-        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+        version = run.read_json("manifest.json").get("schema_version")
         if version != SCHEMA_VERSION:
             raise RunError(f"{path} has schema_version {version}; this Orbitune reads {SCHEMA_VERSION}")
         return run
@@ -101,15 +100,15 @@ class RunFolder:
         """Write one whole JSON file; returns its path."""
         return self.write_text(name, json.dumps(content, indent=2) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run.
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of the run; each holds one object.
 
         Raises:
             InputError: The file is missing or damaged.
         """
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(
                 f"{path} is missing: the run stopped before it was written, or was copied in part; "
@@ -118,7 +117,10 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+            raise InputError(f"{path} is damaged: {error}; restore it, or start a new run") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} is damaged: it holds no JSON object; restore it, or start a new run")
+        return content
 
     def has(self, name: str) -> bool:
         """Whether the run has that file."""
@@ -181,8 +183,10 @@ class RunFolder:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 return Timeline.from_jsonl(file)
         except UNREADABLE as error:
-            again = "remove it and resume the run to plan the method again"
-            raise InputError(f"{path} is missing or damaged ({error or type(error).__name__}); {again}") from error
+            what = str(error) or "it is empty"
+            raise InputError(
+                f"{path} is missing or damaged ({what}); remove it and resume the run to plan the method again"
+            ) from error
 
     def methods(self) -> tuple[str, ...]:
         """Names of the methods that left something in this run."""

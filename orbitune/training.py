@@ -81,18 +81,21 @@ def train(training: Training, on_row: Callable[[Row], None]) -> None:
     rounds.deterministic(threads=1)
     run = RunFolder(training.run)
     with run.locked(f"methods/{training.label}/lock"):
-        _train(training, run, on_row)
+        if not training.finished():  # whoever held the lock may have done it
+            _train(training, run, on_row)
 
 
 def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) -> None:
     from orbitune.learn import checkpoint, rounds, session
 
+    remove_leftovers(training.checkpoint)
+    done = checkpoint.rounds_done(training.checkpoint) if training.checkpoint.is_file() else 0
+    run.keep_rows(training.metrics, _rows_before(training, done))
     learner = session.start(
         training.spec, training.model, training.weights, training.selection, training.num_satellites
     )
-    remove_leftovers(training.checkpoint)
-    done = checkpoint.load(training.checkpoint, learner) if training.checkpoint.is_file() else 0
-    run.keep_rows(training.metrics, _rows_before(training, done))
+    if training.checkpoint.is_file():
+        checkpoint.load(training.checkpoint, learner)
 
     def on_round(record: rounds.RoundRecord) -> None:
         """First the row, then the checkpoint: a row without its checkpoint is dropped when the run goes on."""

@@ -119,14 +119,14 @@ def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
     from orbitune.cli import console
     from orbitune.experiment import first_round, prepare
     from orbitune.links.plan import summary
-    from orbitune.scenario.text import describe
+    from orbitune.scenario.text import describe, fingerprint
 
     loaded = _load(scenario, sets)
     mission = prepare(loaded)
     said = {
         "schema_version": SCHEMA_VERSION,
         "scenario": loaded.name,
-        "fingerprint": loaded.fingerprint,
+        "fingerprint": fingerprint(loaded),
         "settings": dict(describe(loaded)),
         "samples": sum(mission.holdings.num_train),
         "contacts": summary(mission.system.contacts),

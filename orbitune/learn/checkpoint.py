@@ -89,7 +89,7 @@ def rounds_done(path: Path) -> int:
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read and verify a checkpoint: what it says about itself, and its tensors."""
-    again = "use an earlier checkpoint or start the run again"
+    again = "restore it, or remove it to train again from the start"
     try:
         content = path.read_bytes()
         tensors = load_tensors(content)

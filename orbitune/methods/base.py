@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Protocol
 
 from orbitune.cost.system import System
-from orbitune.cost.transfer import CODEC_BYTES
+from orbitune.cost.transfer import wire_bytes
 from orbitune.errors import PlanError
 from orbitune.model.partition import OPTIMIZER_COPIES, Partition, params_bytes
 from orbitune.model.profile import PartProfile
@@ -79,12 +79,12 @@ class Job:
     @property
     def wire_bytes(self) -> float:
         """Bytes of one sample's activations at the cut, as they cross."""
-        return self.partition.wire_bytes / FP32_BYTES * CODEC_BYTES[self.codec]
+        return wire_bytes(self.partition.wire_bytes / FP32_BYTES, self.codec)
 
     @property
     def feature_bytes(self) -> float:
         """Bytes of one sample's pooled feature, as it crosses."""
-        return self.partition.profile.feature_bytes / FP32_BYTES * CODEC_BYTES[self.codec]
+        return wire_bytes(self.partition.profile.feature_width, self.codec)
 
     def trained(self, parts: tuple[PartProfile, ...]) -> tuple[PartProfile, ...]:
         """Those of `parts` whose weights train."""
@@ -93,11 +93,21 @@ class Job:
         frozen = () if self.trains == "full" else (self.partition.profile.embedding,)
         return tuple(part for part in parts if not any(part is other for other in frozen))
 
-    def training_memory(self, parts: tuple[PartProfile, ...]) -> float:
-        """Weights, gradients and optimiser state of the parts and the head, in bytes, without activations."""
-        extra = 1 + OPTIMIZER_COPIES[self.optimizer] + (self.momentum > 0)
-        head = self.partition.head.params_bytes
-        return params_bytes(parts) + extra * params_bytes(self.trained(parts)) + (1 + extra) * head
+    @property
+    def head_flops(self) -> float:
+        """Training FLOPs of the head for one sample."""
+        head = self.partition.head
+        return head.flops_forward + head.flops_backward(input_trains=self.trains != "head")
+
+    def training_memory(self, parts: tuple[PartProfile, ...], copies: int = 1) -> float:
+        """Weights, gradients and optimiser state of the parts and the head, in bytes, without activations.
+
+        Each of several copies has weights and optimiser state of its own; gradients are made for one after the other.
+        """
+        trained = params_bytes(self.trained(parts)) + self.partition.head.params_bytes
+        frozen = params_bytes(parts) - params_bytes(self.trained(parts))
+        state = OPTIMIZER_COPIES[self.optimizer] + (self.momentum > 0)
+        return frozen + trained * (copies * (1 + state) + 1)
 
     def require_memory(self, node: int, needed: float, what: str) -> float:
         """Return `needed`, or refuse with numbers where it exceeds the node's memory."""
@@ -152,7 +162,7 @@ def plan(method: Method, job: Job, on_round: Callable[[int, float], None] | None
         PlanError: Not even the first round can be completed, or something does not fit.
     """
     schedule = Schedule(job.system)
-    _initial(method, job, schedule)
+    _initial(job, schedule)
     schedule.phase = "deploy"
     now = method.deploy(job, schedule, 0.0)
     stopped, done = "", 0
@@ -186,16 +196,13 @@ def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
     del schedule.activities[activities:], schedule.spans[spans:], schedule.promises[promises:]
 
 
-def _initial(method: Method, job: Job, schedule: Schedule) -> None:
-    """What nodes hold before the first second: images and labels on board, weights at the server."""
+def _initial(job: Job, schedule: Schedule) -> None:
+    """What nodes hold before the first second: images and labels on board, weights at the server or everywhere."""
     nodes = job.system.nodes
     for satellite in nodes.satellites:
         schedule.initial += [(satellite, payload) for payload in raw(job, satellite)]
-    weights = initial_weights(job, (*job.partition.front, *job.partition.rest))
-    schedule.initial.append((nodes.server, weights))
-    if job.preloaded:
-        on_board = onboard_weights(method, job)
-        schedule.initial += [(satellite, on_board) for satellite in nodes.satellites if on_board.size]
+    holders = (*nodes.satellites, nodes.server) if job.preloaded else (nodes.server,)
+    schedule.initial += [(holder, initial_weights(job, job.partition.parts)) for holder in holders]
 
 
 def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
@@ -206,16 +213,19 @@ def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
 
 
 def initial_weights(job: Job, parts: tuple[PartProfile, ...]) -> Payload:
-    """Untrained weights of the head and some parts; nobody's samples are in them yet."""
+    """Untrained weights of the head and the first parts of the model; nobody's samples are in them yet."""
     return whole("weights", (), 0, job.partition.head.params_bytes + params_bytes(parts))
 
 
-def onboard_weights(method: Method, job: Job) -> Payload:
-    """What a satellite must hold before it can take part."""
-    parts = {"split": job.partition.front, "federated": (*job.partition.front, *job.partition.rest), "central": ()}
-    if method.learner == "central":
-        return Payload("weights", frozenset(), 0, 0, 0)
-    return initial_weights(job, parts[method.learner])
+def deployed(job: Job, parts: tuple[PartProfile, ...]) -> tuple[Payload, ...]:
+    """What satellites that work with the head and the first parts of the model must be sent before they start."""
+    return () if job.preloaded else (initial_weights(job, parts),)
+
+
+def lacking(job: Job, held: tuple[PartProfile, ...], wanted: tuple[PartProfile, ...]) -> tuple[Payload, ...]:
+    """Untrained weights of `wanted` that satellites with those of `held` lack; both are first parts of the model."""
+    first, weights = initial_weights(job, held).size, initial_weights(job, wanted)
+    return () if job.preloaded or first >= weights.size else (weights.part(first, weights.size),)
 
 
 # -- steps that several methods take ---------------------------------------------------------------------------------
@@ -238,10 +248,12 @@ def collect(
     return schedule.span(now, max(arrived.values()))
 
 
-def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
-    """Bring one payload from the server to every satellite: once to each ring, then around it."""
+def spread(job: Job, schedule: Schedule, payloads: Sequence[Payload], stage: str, start_s: float) -> float:
+    """Bring payloads from the server to every satellite: once to each ring, then around it."""
+    if not payloads:
+        return start_s
     schedule.stage = stage
-    cargos = [Cargo(ring, (Held(payload, start_s),)) for ring in job.rings]
+    cargos = [Cargo(ring, tuple(Held(payload, start_s) for payload in payloads)) for ring in job.rings]
     landed = send_up(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
     end_s = start_s
     for ring in job.rings:
@@ -249,13 +261,25 @@ def spread(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: 
         arrivals = intra_orbit.broadcast_parts(schedule, ring, parts, job.ways.intra_orbit)
         end_s = max(end_s, *arrivals.values())
     for satellite in job.system.nodes.satellites:
-        schedule.promise(satellite, payload, end_s)
+        for payload in payloads:
+            schedule.promise(satellite, payload, end_s)
     return schedule.span(start_s, end_s)
+
+
+def spread_need(job: Job, phase: str, index: int, payloads: Sequence[Payload]) -> list[Need]:
+    """What `spread` has to do, for the bound."""
+    size = dict.fromkeys(range(len(job.rings)), float(sum(payload.size for payload in payloads)))
+    return [Need("up", phase, index, f"{phase} weights", size, size, job.rings)] if payloads else []
+
+
+def averaged_on_ground(job: Job) -> bool:
+    """Whether averages are made at the server, so that it has them already."""
+    return job.ways.inter_orbit == "via_ground" and len(job.rings) > 1
 
 
 def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
     """Bring the average that every satellite holds to the server, unless it was made there."""
-    if job.ways.inter_orbit == "via_ground" and len(job.rings) > 1:
+    if averaged_on_ground(job):
         schedule.promise(job.system.nodes.server, payload, start_s)
         return start_s
     schedule.stage = stage
@@ -263,6 +287,12 @@ def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: f
     arrived = bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s)
     schedule.promise(job.system.nodes.server, payload, arrived[payload])
     return schedule.span(start_s, arrived[payload])
+
+
+def fetch_need(job: Job, index: int, payload: Payload) -> list[Need]:
+    """What `fetch` has to do, for the bound."""
+    size, everybody = {0: float(payload.size)}, (tuple(job.system.nodes.satellites),)
+    return [] if averaged_on_ground(job) else [Need("down", "deliver", index, "deliver weights", size, size, everybody)]
 
 
 def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_s: float) -> float:
@@ -288,6 +318,12 @@ def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_
     for satellite, total in combined.items():
         schedule.promise(satellite, total.payload, end_s)
     return schedule.span(now, end_s)
+
+
+def average_need(job: Job, index: int, update: Payload) -> Need:
+    """What `average` has to do, for the bound."""
+    size = dict.fromkeys(range(len(job.rings)), float(update.size))
+    return Need("combine", "train", index, "average", size, size, job.rings)
 
 
 def everyone(job: Job) -> frozenset[int]:

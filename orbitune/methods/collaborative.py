@@ -17,14 +17,19 @@ from orbitune.methods.base import (
     Job,
     Ways,
     average,
+    average_need,
     collect,
+    deployed,
     everyone,
     fetch,
+    fetch_need,
     initial_weights,
+    lacking,
     per_pool,
     per_satellite,
     raw,
     spread,
+    spread_need,
 )
 from orbitune.model.partition import (
     backward_flops,
@@ -54,9 +59,7 @@ class Collaborative:
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Bring embedding and head to every satellite, unless they flew with it."""
-        if job.preloaded:
-            return start_s
-        return spread(job, schedule, initial_weights(job, job.partition.front), "deploy weights", start_s)
+        return spread(job, schedule, deployed(job, job.partition.front), "deploy weights", start_s)
 
     def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
         """One round: as many exchanges as training needs, and the averaging of what satellites trained."""
@@ -72,33 +75,20 @@ class Collaborative:
     def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Join encoder and head where they are wanted."""
         if job.deliver_to == "server":
-            last = _last_version(job, job.rounds - 1)
-            return fetch(job, schedule, _update(job, everyone(job), last), "deliver weights", start_s)
-        if not job.trained(job.partition.rest):
-            return start_s
-        model = _model(job, _last_version(job, job.rounds - 1))
-        return spread(job, schedule, model, "deliver weights", start_s)
+            return fetch(job, schedule, _last_update(job), "deliver weights", start_s)
+        return spread(job, schedule, _encoder(job), "deliver weights", start_s)
 
     def needs(self, job: Job, rounds: int) -> list[Need]:
         """The same steps without any schedule."""
-        needs: list[Need] = []
-        groups = job.rings
-        if not job.preloaded:
-            needs.append(_shared_need(job, "up", "deploy", 0, initial_weights(job, job.partition.front).size, groups))
+        needs = spread_need(job, "deploy", 0, deployed(job, job.partition.front))
         for index in range(rounds):
             for exchange in _exchanges(job, index):
                 needs += exchange.needs()
                 if exchange.averaged:
-                    needs.append(
-                        _shared_need(job, "combine", "train", index, _update(job, everyone(job), 0).size, groups)
-                    )
+                    needs.append(average_need(job, index, _last_update(job)))
         if job.deliver_to == "server":
-            size = _update(job, everyone(job), 0).size
-            everybody = (tuple(job.system.nodes.satellites),)
-            needs.append(_shared_need(job, "down", "deliver", rounds, size, everybody))
-        elif job.trained(job.partition.rest):
-            needs.append(_shared_need(job, "up", "deliver", rounds, _model(job, 0).size, groups))
-        return needs
+            return needs + fetch_need(job, rounds, _last_update(job))
+        return needs + spread_need(job, "deliver", rounds, _encoder(job))
 
 
 @dataclass(frozen=True)
@@ -110,11 +100,6 @@ class Reconstructed(Collaborative):
     def prepare(self, job: Job) -> Job:
         """One-way ring, maximum flow per slot, heads combined via the ground, fp32."""
         return replace(job, ways=Ways("ring", "max_flow", "via_ground", job.ways.slot_s), codec="fp32")
-
-
-def _shared_need(job: Job, kind: str, phase: str, index: int, size: int, groups: tuple[tuple[int, ...], ...]) -> Need:
-    each = {number: float(size) for number in range(len(groups))}
-    return Need(kind, phase, index, f"{phase} weights", each, each, groups)
 
 
 def _on_board_bytes(job: Job) -> float:
@@ -130,8 +115,19 @@ def _model(job: Job, version: int) -> Payload:
     return whole("model", everyone(job), version, params_bytes(job.trained(job.partition.rest)))
 
 
-def _last_version(job: Job, index: int) -> int:
-    return _exchanges(job, index)[-1].version
+def _last_version(job: Job) -> int:
+    return _exchanges(job, job.rounds - 1)[-1].version
+
+
+def _last_update(job: Job) -> Payload:
+    return _update(job, everyone(job), _last_version(job))
+
+
+def _encoder(job: Job) -> tuple[Payload, ...]:
+    """What satellites lack of the model at the end: what trained on the server, or the encoder that never left it."""
+    if job.trained(job.partition.rest):
+        return (_model(job, _last_version(job)),)
+    return lacking(job, job.partition.front, job.partition.parts)
 
 
 def _exchanges(job: Job, index: int) -> list[Exchange]:
@@ -222,8 +218,7 @@ class Exchange:
         return self._on_board(schedule, "embed", flops, needs, makes, start_s)
 
     def _head(self, schedule: Schedule, start_s: float) -> float:
-        head = self.job.partition.head
-        flops = per_satellite(self.job, head.flops_forward + head.flops_backward, self.counts)
+        flops = per_satellite(self.job, self.job.head_flops, self.counts)
         needs = {s: (self.data("feature", s), raw(self.job, s)[1], self.before) for s in flops}
         makes: dict[int, tuple[Payload, ...]] = {}
         for satellite in flops:
@@ -267,31 +262,35 @@ class Exchange:
         forward = stage == "encode"
         took, gave = ("embedding", "feature") if forward else ("feature_gradient", "embedding_gradient")
         satellites = self.job.system.nodes.satellites
+        flops, memory, recompute = self._server_cost(forward)
         needs = [self.data(took, satellite) for satellite in satellites]
+        if recompute and not forward:
+            needs += [self.data("embedding", satellite) for satellite in satellites]
         makes = [self.data(gave, satellite) for satellite in satellites] if forward or self.front_trains else []
         if not forward and self.averaged:
             makes.append(_model(self.job, self.version))
-        flops, memory = self._server_cost(forward)
         return schedule.span(
             start_s, schedule.compute(self.job.system.nodes.server, flops, start_s, needs, makes, memory)
         )
 
-    def _server_cost(self, forward: bool) -> tuple[float, float]:
-        """FLOPs and memory of one server pass.
+    def _server_cost(self, forward: bool) -> tuple[float, float, bool]:
+        """FLOPs and memory of one server pass, and whether activations are computed again.
 
-        Where the activations of all samples do not fit until the gradients come back, each group of samples is
-        computed again before its backward pass (Chen et al., arXiv:1604.06174): one more forward pass.
+        Where the activations of all samples do not fit until the gradients come back, the embeddings are kept instead
+        and each satellite's samples are computed again before their backward pass (Chen et al., arXiv:1604.06174): one
+        more forward pass. With `server_encoder = "per_client"` a copy of the encoder for each satellite is held.
         """
-        rest, samples = self.job.partition.rest, sum(self.counts)
-        server = self.job.system.nodes.server
-        weights = self.job.training_memory(rest)
+        job, rest, samples = self.job, self.job.partition.rest, sum(self.counts)
+        apart = self.rest_trains and job.server_encoder == "per_client"
+        weights = job.training_memory(rest, copies=job.system.nodes.num_satellites if apart else 1)
         kept = weights + saved_bytes(rest) * samples
-        recompute = self.rest_trains and kept > self.job.system.server.memory_bytes
+        recompute = self.rest_trains and kept > job.system.server.memory_bytes
         if recompute or not self.rest_trains:
-            kept = weights + (saved_bytes(rest) if self.rest_trains else largest_activation(rest)) * max(self.counts)
-        self.job.require_memory(server, kept, "the encoder on the ground")
+            each = saved_bytes(rest) if self.rest_trains else largest_activation(rest)
+            kept = weights + job.wire_bytes * samples + each * max(self.counts)
+        job.require_memory(job.system.nodes.server, kept, "the encoder on the ground")
         flops = forward_flops(rest) if forward else backward_flops(rest) + recompute * forward_flops(rest)
-        return flops * samples, kept
+        return flops * samples, kept, recompute
 
     # -- across the links ----------------------------------------------------------------------------------------
 
@@ -323,14 +322,13 @@ class Exchange:
     def needs(self) -> list[Need]:
         """The exchange without a schedule. Frozen parts do not wait for the weights of the round before."""
         job, part = self.job, self.job.partition
-        head = part.head.flops_forward + part.head.flops_backward
         embeds_anew = self.front_trains
         needs = [
             self._compute("embed", forward_flops(part.front), embeds_anew),
             self._transfer("down", "bring down embeddings", job.wire_bytes, embeds_anew),
             self._encoder("encode", forward=True),
             self._transfer("up", "send up features", job.feature_bytes, self.rest_trains),
-            self._compute("head step", head, True),
+            self._compute("head step", job.head_flops, True),
         ]
         if self.rest_trains:
             needs.append(self._transfer("down", "bring down feature gradients", job.feature_bytes, True))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import LABEL_BYTES, Job, collect, everyone, per_pool, raw, spread
-from orbitune.methods.onboard import sample_flops, whole_model
+from orbitune.methods.base import LABEL_BYTES, Job, collect, everyone, lacking, per_pool, raw, spread, spread_need
+from orbitune.methods.onboard import sample_flops
 from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
 from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
@@ -40,10 +40,8 @@ class Download:
         return schedule.span(now, end_s)
 
     def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
-        """The server has the model already; satellites get what was trained."""
-        if job.deliver_to == "server":
-            return start_s
-        return spread(job, schedule, _model(job, job.rounds - 1), "deliver weights", start_s)
+        """The server has the model already; satellites get what was trained, and what was not if they lack it."""
+        return spread(job, schedule, _delivered(job), "deliver weights", start_s)
 
     def needs(self, job: Job, rounds: int) -> list[Need]:
         """The same steps without any schedule."""
@@ -54,15 +52,20 @@ class Download:
         needs = [Need("down", "train", 0, "bring down images", images, grain, job.pools)]
         work, step = {server: _round_flops(job)}, {server: sample_flops(job)}
         needs += [Need("compute", "train", index, "train on the ground", work, step) for index in range(rounds)]
-        if job.deliver_to == "satellites":
-            size = dict.fromkeys(range(len(job.rings)), float(_model(job, 0).size))
-            needs.append(Need("up", "deliver", rounds, "deliver weights", size, size, job.rings))
-        return needs
+        return needs + spread_need(job, "deliver", rounds, _delivered(job))
 
 
 def _model(job: Job, version: int) -> Payload:
-    trained = job.trained(whole_model(job))
+    trained = job.trained(job.partition.parts)
     return whole("model", everyone(job), version, job.partition.head.params_bytes + params_bytes(trained))
+
+
+def _delivered(job: Job) -> tuple[Payload, ...]:
+    if job.deliver_to == "server":
+        return ()
+    parts = job.partition.parts
+    frozen = parts[: len(parts) - len(job.trained(parts))]
+    return (_model(job, job.rounds - 1), *lacking(job, (), frozen))
 
 
 def _round_flops(job: Job) -> float:
@@ -71,7 +74,7 @@ def _round_flops(job: Job) -> float:
 
 def _memory(job: Job) -> float:
     """The union batch is worked through satellite by satellite, gradients added up."""
-    parts = whole_model(job)
+    parts = job.partition.parts
     each = largest_activation(parts) if job.trains == "head" else saved_bytes(parts)
     needed = job.training_memory(parts) + each * max(job.batch)
     return job.require_memory(job.system.nodes.server, needed, "training the whole model on the ground")

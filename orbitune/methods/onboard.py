@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import Job, average, everyone, fetch, initial_weights, per_satellite, raw, spread
+from orbitune.methods.base import (
+    Job,
+    average,
+    average_need,
+    deployed,
+    everyone,
+    fetch,
+    fetch_need,
+    initial_weights,
+    per_satellite,
+    raw,
+    spread,
+    spread_need,
+)
 from orbitune.model.partition import backward_flops, forward_flops, largest_activation, params_bytes, saved_bytes
-from orbitune.model.profile import PartProfile
 from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
 from orbitune.timeline.simulate import Schedule
@@ -30,15 +42,13 @@ class Onboard:
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Bring the whole model to every satellite, unless it flew with it."""
-        if job.preloaded:
-            return start_s
-        return spread(job, schedule, initial_weights(job, whole_model(job)), "deploy weights", start_s)
+        return spread(job, schedule, deployed(job, job.partition.parts), "deploy weights", start_s)
 
     def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
         """Local steps on every satellite, then one average."""
         schedule.stage = "train on board"
         updates = {s: _update(job, frozenset({s}), index) for s in job.system.nodes.satellites}
-        before = _update(job, everyone(job), index - 1) if index else initial_weights(job, whole_model(job))
+        before = _update(job, everyone(job), index - 1) if index else initial_weights(job, job.partition.parts)
         ends = []
         for satellite, flops in local_flops(job).items():
             needs = (*raw(job, satellite), before)
@@ -54,38 +64,23 @@ class Onboard:
 
     def needs(self, job: Job, rounds: int) -> list[Need]:
         """The same steps without any schedule."""
-        size = float(_update(job, everyone(job), 0).size)
-        each = dict.fromkeys(range(len(job.rings)), size)
-        needs: list[Need] = []
-        if not job.preloaded:
-            weights = dict.fromkeys(each, float(initial_weights(job, whole_model(job)).size))
-            needs.append(Need("up", "deploy", 0, "deploy weights", weights, weights, job.rings))
-        flops = local_flops(job)
+        update, flops = _update(job, everyone(job), 0), local_flops(job)
+        needs = spread_need(job, "deploy", 0, deployed(job, job.partition.parts))
         for index in range(rounds):
             needs.append(Need("compute", "train", index, "train on board", flops, flops))
-            needs.append(Need("combine", "train", index, "average", each, each, job.rings))
-        if job.deliver_to == "server":
-            everybody = (tuple(job.system.nodes.satellites),)
-            needs.append(Need("down", "deliver", rounds, "deliver weights", {0: size}, {0: size}, everybody))
-        return needs
-
-
-def whole_model(job: Job) -> tuple[PartProfile, ...]:
-    """Both sides of the cut."""
-    return (*job.partition.front, *job.partition.rest)
+            needs.append(average_need(job, index, update))
+        return needs + fetch_need(job, rounds, update) if job.deliver_to == "server" else needs
 
 
 def _update(job: Job, origins: frozenset[int], version: int) -> Payload:
-    size = job.partition.head.params_bytes + params_bytes(job.trained(whole_model(job)))
+    size = job.partition.head.params_bytes + params_bytes(job.trained(job.partition.parts))
     return whole("update", origins, version, size)
 
 
 def sample_flops(job: Job) -> float:
     """Training FLOPs of one sample through the whole model: forward, and backward through what trains."""
-    head = job.partition.head
-    parts = whole_model(job)
-    backward = backward_flops(job.trained(parts)) + head.flops_backward
-    return forward_flops(parts) + head.flops_forward + backward
+    parts = job.partition.parts
+    return forward_flops(parts) + backward_flops(job.trained(parts)) + job.head_flops
 
 
 def local_flops(job: Job) -> dict[int, float]:
@@ -94,7 +89,7 @@ def local_flops(job: Job) -> dict[int, float]:
 
 
 def _memory(job: Job, satellite: int) -> float:
-    parts = whole_model(job)
+    parts = job.partition.parts
     each = largest_activation(parts) if job.trains == "head" else saved_bytes(parts)
     needed = job.training_memory(parts) + each * job.batch[satellite]
     return job.require_memory(satellite, needed, "training the whole model on board")

@@ -35,10 +35,9 @@ class Head:
         """One matrix-vector product: 2 FLOPs per multiply-add."""
         return 2.0 * self.num_classes * self.feature_width
 
-    @property
-    def flops_backward(self) -> float:
-        """Gradients of the weights and of the input: twice the forward pass."""
-        return 2.0 * self.flops_forward
+    def flops_backward(self, input_trains: bool) -> float:
+        """Gradient of the weights, and of the input where something before the head trains: a forward pass each."""
+        return (1.0 + input_trains) * self.flops_forward
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,11 @@ class Partition:
     def rest(self) -> tuple[PartProfile, ...]:
         """Parts on the server: the remaining blocks, the final norm and pooling."""
         return (*self.profile.blocks[self.cut :], self.profile.final)
+
+    @property
+    def parts(self) -> tuple[PartProfile, ...]:
+        """Both sides of the cut."""
+        return (*self.front, *self.rest)
 
     @property
     def wire_bytes(self) -> float:

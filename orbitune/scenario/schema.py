@@ -6,7 +6,6 @@ the declarations below. Values stay in the units their names say; `build` turns 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -296,13 +295,6 @@ class Scenario:
     data: Data
     train: Train
     method: Method
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the resolved scenario in hexadecimal: equal scenarios have equal fingerprints."""
-        from orbitune.scenario.text import dump  # text is written from this module's declarations
-
-        return hashlib.sha256(dump(self).encode()).hexdigest()
 
 
 SECTIONS: dict[str, type] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,11 @@ def dump(scenario: Scenario) -> str:
         for section in _sections(scenario, name):
             lines += ["", title, *_key_lines(section)]
     return "\n".join(lines) + "\n"
+
+
+def fingerprint(scenario: Scenario) -> str:
+    """SHA-256 of the resolved scenario in hexadecimal: equal scenarios have equal fingerprints."""
+    return hashlib.sha256(dump(scenario).encode()).hexdigest()
 
 
 def _sections(scenario: Scenario, name: str) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ SWITCHES = {
     "relay": ("method.intra_orbit=relay",),
     "one way": ("method.intra_orbit=ring", "method.codec=fp16"),
     "preloaded": ("method.preloaded=true", "method.deliver_to=satellites"),
+    "delivered": ("train.trains=head", "method.deliver_to=satellites"),
 }
 
 
@@ -46,6 +47,22 @@ def test_the_checker_accepts_it_and_nothing_beats_the_bound(name: str, switch: s
     _, planned = _planned(name, switch)  # plan_method raises where the checker refuses
     assert planned.timeline.rounds == 2
     assert 0.0 < planned.bound.time_s <= planned.timeline.time_s + 1e-6
+
+
+@methods
+@every
+def test_the_bound_counts_the_work_that_is_scheduled(name: str, switch: str) -> None:
+    _, planned = _planned(name, switch)
+    needs, activities = planned.method.needs(planned.job, planned.timeline.rounds), planned.timeline.activities
+    flops = sum(sum(need.total.values()) for need in needs if need.kind == "compute")
+    assert flops == pytest.approx(sum(activity.flops for activity in activities))
+    for kind, link in (("down", "downlink"), ("up", "uplink")):
+        for phase in PHASES:
+            needed = sum(sum(need.total.values()) for need in needs if (need.kind, need.phase) == (kind, phase))
+            sent = [a.payload for a in activities if a.payload and (a.link, a.phase) == (link, phase)]
+            if phase == "train":  # a need of kind "combine" leaves open how models are averaged
+                sent = [payload for payload in sent if payload.kind != "update"]
+            assert needed == pytest.approx(sum(payload.size for payload in sent))
 
 
 @methods
@@ -87,6 +104,33 @@ def test_a_plan_without_room_for_one_round_is_refused(name: str) -> None:
     )
     with pytest.raises(PlanError, match=r"lengthen time\.duration_h"):
         plan_method(mission, name)
+
+
+def test_each_satellite_has_its_own_encoder_on_the_server() -> None:
+    memory = {}
+    for encoder in ("shared", "per_client"):
+        sets = ("train.trains=encoder", f"train.server_encoder={encoder}", "train.rounds=1")
+        mission = prepare(load("tiny", sets))
+        activities = plan_method(mission, "collaborative").timeline.activities
+        memory[encoder] = max(a.memory_bytes for a in activities if a.node == mission.system.nodes.server)
+    encoder_bytes = sum(part.params_bytes for part in mission.partition.rest)
+    copies = mission.system.nodes.num_satellites - 1
+    assert memory["per_client"] - memory["shared"] >= copies * encoder_bytes * 3  # weights, and AdamW's two moments
+
+
+def test_a_small_server_computes_again_and_keeps_the_embeddings_for_it() -> None:
+    sets = ("train.trains=encoder", "train.rounds=1", "train.local_steps=1", "train.batch_size=8")
+    large = plan_method(prepare(load("tiny", sets)), "collaborative").timeline
+    mission = prepare(load("tiny", (*sets, "server.memory_gb=0.1")))  # all activations need 0.3 GB
+    small = plan_method(mission, "collaborative").timeline
+    server = mission.system.nodes.server
+    (encode, backward), (encode_large, backward_large) = (
+        [a for a in timeline.activities if a.node == server and a.kind == "compute"] for timeline in (small, large)
+    )
+    assert encode.flops == encode_large.flops
+    assert backward.flops == backward_large.flops + encode.flops
+    assert set(encode.needs) < set(backward.needs)
+    assert encode.memory_bytes > sum(payload.size for payload in encode.needs)
 
 
 @methods
