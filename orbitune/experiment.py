@@ -252,13 +252,14 @@ def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:
     """Make a run folder under `root` and note in it what is to be done.
 
     Raises:
-        PlanError: There are no images to train on.
+        PlanError: There are no images to train on, or not even one round can be planned.
         RunError: The folder cannot be written.
     """
     if request.train and scenario.data.dataset == NO_DATASET:
         raise PlanError(
             f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
         )
+    first_round(prepare(scenario))  # what can never be planned leaves no folder behind
     run = RunFolder.create(root, scenario.name, dump(scenario), scenario.seed)
     run.write_json("request.json", asdict(request))
     run.event("started", methods=list(request.methods))
@@ -269,7 +270,11 @@ def requested(run: RunFolder) -> Request:
     """What an existing run was asked to do."""
     content = run.read_json("request.json")
     try:
-        return Request(tuple(content.pop("methods")), companions=tuple(content.pop("companions")), **content)
+        request = Request(tuple(content.pop("methods")), companions=tuple(content.pop("companions")), **content)
+        unknown = set(request.methods) - set(METHODS)
+        if unknown:
+            raise TypeError(f"unknown method {sorted(unknown)[0]!r}")
+        return request
     except (KeyError, TypeError) as error:
         raise RunError(f"{run.path / 'request.json'} is damaged: {error}; start a new run") from error
 

@@ -6,6 +6,7 @@ our timeline, 6 run folder trouble, 7 optional part missing, 130 stopped by Ctrl
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import click
 
 from orbitune import __version__
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
+from orbitune.files import write_whole
 from orbitune.runs import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             sys.exit(130)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(f"error: cannot print: {error.strerror}", err=True)
+            sys.exit(RunError.exit_code)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -104,7 +111,7 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
         raise RunError(f"{path} exists already; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text.encode())
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
     _say({"path": str(path)}, f"wrote {path}\nnext: orbitune check {path}", as_json)
