@@ -172,7 +172,10 @@ def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | 
     job = method.prepare(job_of(mission))
     verify(timeline, mission.system)
     (progress or Silent()).checked(name, len(timeline.activities))
-    return Planned(method, job, timeline, lower_bound(method.needs(job, timeline.rounds), mission.system))
+    needs = method.needs(job, timeline.rounds)
+    if timeline.stopped:
+        needs = [need for need in needs if need.phase != "deliver"]  # what was not scheduled must not raise the bound
+    return Planned(method, job, timeline, lower_bound(needs, mission.system))
 
 
 def _learn_spec(mission: Mission, planned: Planned) -> LearnSpec:

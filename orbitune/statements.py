@@ -14,8 +14,10 @@ def assumptions(scenario: Scenario) -> list[str]:
         f"{links.isl_intra_rate_mbps:g} Mbit/s inside a plane, {links.isl_inter_rate_mbps:g} Mbit/s between planes. "
         "Weather, fading, pointing and acquisition time are not modelled yet.",
         f"A satellite's computer sustains {satellite.sustained_gflops:g} GFLOP/s in training, the ground server "
-        f"{scenario.server.sustained_gflops:g} GFLOP/s. The ratio between methods depends on these two numbers more "
-        "than on any other: vary them before drawing conclusions.",
+        f"{scenario.server.sustained_gflops:g} GFLOP/s.",
+        "Who wins depends on local steps per round (onboard averages once a round, a shared encoder exchanges at every "
+        "step), on the rate between planes (a whole model crosses for onboard, uncut and hop by hop in today's "
+        "earliest_tree) and, for large models, on the computers. Vary them before drawing conclusions.",
         "A computation takes its FLOPs divided by that rate. The fixed cost of starting one (kernel launches, "
         "milliseconds on real hardware) is not counted, which flatters small models.",
         _averaging(scenario),
@@ -55,7 +57,7 @@ def checks(scenario: Scenario) -> list[dict[str, str]]:
          "under its rate, no terminal or computer shared beyond its number, nothing sent before it is held, every byte "
          "delivered exactly once, images and labels never sent where the method promises so."),
         ("bound", "A lower bound worked out without looking at any schedule: no schedule of the same work on the same "
-         "contacts can end sooner, not even one that overlaps everything."),
+         "contacts, in which each plane brings down its own data, can end sooner, not even one that overlaps all."),
         ("contacts", "SGP4 orbits; the edges of passes agree with Skyfield's elevation to within 50 ms in our tests."),
     ]  # fmt: skip
     if scenario.data.dataset != NO_DATASET:

@@ -2,7 +2,7 @@
 
 The method of arXiv:2504.10403 as far as it is known, with our switches (docs/how-it-works.md, "One round"). The variant
 `reconstructed` follows only what is known of the paper: one-way ring, per-slot maximum flow, fp32, no cache, no
-overlap. How the paper combines the planes' heads could not be recovered; there it goes via the ground.
+overlap. How the paper combines the planes' heads could not be recovered; it goes as the scenario says.
 
 What is averaged is called the update: the trained on-board weights, or, where one shared encoder trains
 (`server_encoder = "shared"`), their gradients, so that every satellite takes the same step as central training would.
@@ -98,8 +98,8 @@ class Reconstructed(Collaborative):
     name: str = "reconstructed"
 
     def prepare(self, job: Job) -> Job:
-        """One-way ring, maximum flow per slot, heads combined via the ground, fp32."""
-        return replace(job, ways=Ways("ring", "max_flow", "via_ground", job.ways.slot_s), codec="fp32")
+        """One-way ring, maximum flow per slot, fp32; planes combined as the scenario says, for that is not known."""
+        return replace(job, ways=Ways("ring", "max_flow", job.ways.inter_orbit, job.ways.slot_s), codec="fp32")
 
 
 def _on_board_bytes(job: Job) -> float:

@@ -18,8 +18,8 @@ class Payload:
     """Something that can be held, sent and merged: a byte range of one named tensor.
 
     Attributes:
-        kind: What it is: image, label, embedding, feature, feature_gradient, embedding_gradient, or weights or
-            weight updates: front, encoder, head, model.
+        kind: What it is: image, label, embedding, feature, feature_gradient, embedding_gradient, weights (untrained),
+            update (what is averaged: trained weights or their gradients) or model (what trained on the server).
         origins: Satellites whose samples went into it. Weights nobody has trained yet have no origins.
         version: The training step (for data of a step) or round (for weights) it belongs to.
         start_byte, end_byte: Which bytes of the whole tensor, half open.
