@@ -78,12 +78,15 @@ def load_profile(name: str) -> ModelProfile:
     """Read a shipped profile.
 
     Raises:
-        InputError: There is no profile of that name.
+        InputError: There is no profile of that name, or its file is damaged.
     """
     path = resources.files(__package__) / "profiles" / f"{name}.json"
     if not path.is_file():
         raise InputError(f"no model profile '{name}'; shipped profiles: {', '.join(shipped_profiles())}")
-    return profile_from_json(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return profile_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"model profile '{name}' ({path}) is damaged: {error}; install orbitune again") from error
 
 
 def profile_from_json(content: dict[str, Any]) -> ModelProfile:

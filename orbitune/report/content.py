@@ -158,7 +158,11 @@ def _planned(item: Mapping[str, Any], run: RunFolder) -> Planned:
 
 
 def _metrics(run: RunFolder, method: str) -> tuple[Round, ...]:
-    return tuple(_round(row) for row in run.rows(f"methods/{method}/metrics.jsonl"))
+    name = f"methods/{method}/metrics.jsonl"
+    try:
+        return tuple(_round(row) for row in run.rows(name))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{run.path / name} is damaged: a row lacks or garbles {error}; resume the run") from error
 
 
 def _round(row: Mapping[str, Any]) -> Round:
@@ -197,5 +201,6 @@ def _name(scenario_text: str) -> str:
 
 
 def _text(run: RunFolder, name: str) -> str:
+    """A text for people to read; bytes that are no UTF-8 are shown as such and stop nothing."""
     path = run.path / name
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
