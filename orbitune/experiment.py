@@ -232,19 +232,23 @@ def add_ratios(rows: Sequence[Row]) -> None:
     for row in rows:
         if row["rounds"] == reference["rounds"] and not row["stopped"] and not reference["stopped"]:
             row["ratio_to_onboard_per_pass"] = row["time_s"] / reference["time_s"]
-        if row["time_to_target_s"] and reference["time_to_target_s"]:
+        if row["time_to_target_s"] is not None and reference["time_to_target_s"]:
             row["ratio_to_onboard"] = row["time_to_target_s"] / reference["time_to_target_s"]
 
 
-def first_round(mission: Mission) -> Row:
-    """Plan one round of the scenario's own method: whatever would stop it is raised here."""
+def first_round(mission: Mission, name: str) -> Row:
+    """Plan one round of a method: whatever would stop it is raised here."""
     scenario = mission.scenario
     once = replace(mission, scenario=replace(scenario, train=replace(scenario.train, rounds=1)))
-    return result_row(once, plan_method(once, scenario.method.name), ())
+    return result_row(once, plan_method(once, name), ())
 
 
 def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | None = None) -> list[Row]:
-    """Results of planning alone; a method that cannot work says why instead of numbers."""
+    """Results of planning alone.
+
+    Raises:
+        PlanError: One of the methods cannot work on this scenario.
+    """
     mission = prepare(scenario)
     rows = [result_row(mission, plan_method(mission, name, progress), ()) for name in methods]
     add_ratios(rows)
@@ -262,7 +266,9 @@ def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:
         raise PlanError(
             f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
         )
-    first_round(prepare(scenario))  # what can never be planned leaves no folder behind
+    mission = prepare(scenario)
+    for name in request.methods:
+        first_round(mission, name)  # what can never be planned leaves no folder behind
     run = RunFolder.create(root, scenario.name, dump(scenario), scenario.seed)
     run.write_json("request.json", asdict(request))
     run.event("started", methods=list(request.methods))

@@ -137,7 +137,7 @@ def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
         "settings": dict(describe(loaded)),
         "samples": sum(mission.holdings.num_train),
         "contacts": summary(mission.system.contacts),
-        "first_round": first_round(mission),
+        "first_round": first_round(mission, loaded.method.name),
     }
     console.show(said, as_json, console.check_table)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
 from orbitune.errors import PlanError
-from orbitune.experiment import Mission, Planned, add_ratios, plan_method, prepare, result_row
+from orbitune.experiment import Mission, Planned, Request, add_ratios, plan_method, prepare, result_row, start
 from orbitune.methods import METHODS
 from orbitune.scenario.load import load
 from orbitune.timeline.activity import PHASES
@@ -175,6 +176,23 @@ def test_ratios_refer_to_onboard_and_stay_null_without_it() -> None:
     assert rows[1]["ratio_to_onboard_per_pass"] == 1.0
     assert rows[0]["ratio_to_onboard_per_pass"] == pytest.approx(rows[0]["time_s"] / rows[1]["time_s"])
     assert rows[0]["ratio_to_onboard"] is None  # nothing was trained
+
+
+def test_a_target_reached_before_training_has_a_ratio_of_nothing() -> None:
+    rows = [result_row(*_planned(name, "encoder"), metrics=()) for name in ("download", "onboard")]
+    rows[0]["time_to_target_s"], rows[1]["time_to_target_s"] = 0.0, 4.0
+    add_ratios(rows)
+    assert rows[0]["ratio_to_onboard"] == 0.0
+    assert rows[1]["ratio_to_onboard"] == 1.0
+
+
+def test_only_the_methods_asked_for_have_to_work(tmp_path: Path) -> None:
+    """A server too small for the encoder is no reason to refuse training on board."""
+    scenario = load("tiny", ("server.memory_gb=0.001",))
+    with pytest.raises(PlanError, match=r"server\.memory_gb"):
+        start(scenario, Request(("onboard", "collaborative")), tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert start(scenario, Request(("onboard",)), tmp_path).has("request.json")
 
 
 def test_energy_is_power_times_time_for_work_on_board_alone() -> None:
