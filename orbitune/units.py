@@ -53,8 +53,3 @@ def gigaflops(value: float) -> float:
 def milliseconds(value: float) -> float:
     """Milliseconds to seconds."""
     return value * 1e-3
-
-
-def megabytes(value: float) -> float:
-    """Megabytes (10^6) to bytes."""
-    return value * 1e6

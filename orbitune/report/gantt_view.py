@@ -19,9 +19,6 @@ ROW_HEIGHT = 18
 
 NAMED_PEERS = 3
 
-SHORTEST_SHARE = 2e-5
-"""Stages shorter than this share of the round cannot be enlarged: browsers draw with 24 bits."""
-
 
 def draw(charts: Sequence[Chart], nodes: Nodes | None, look: Looks) -> Markup:
     """All charts in one figure; the first is shown."""

@@ -81,11 +81,6 @@ def method_colour(index: int) -> str:
     return f"var(--method-{index % len(METHODS)})"
 
 
-def family_colour(family: str) -> str:
-    """The colour of a family of stages, as a CSS value."""
-    return f"var(--family-{family})"
-
-
 def theme_css() -> str:
     """Both themes as CSS variables: the system's choice, unless the reader chose with the button."""
     light, dark = _variables(0, LIGHT), _variables(1, DARK)
