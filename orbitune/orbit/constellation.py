@@ -1,11 +1,13 @@
-"""Which satellites there are: Walker patterns and published element sets, both as SGP4 records."""
+"""Which satellites there are and the planes they fly in, each satellite as an SGP4 record; Walker patterns."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,9 @@ WALKER_KINDS = ("walker-delta", "walker-star")
 LOWEST_ALTITUDE_M = 100e3
 """The Karman line (FAI Sporting Code, section 8): nothing orbits below it, so less is a slip of units."""
 
-_SGP4_EPOCH_JD = 2_433_281.5
+_NOTATION = re.compile(r"(\d+(?:\.\d+)?) ?(?:deg|°)? ?: ?(\d+) ?/ ?(\d+) ?/ ?(\d+)")
+
+SGP4_EPOCH_JD = 2_433_281.5
 """1949 December 31 00:00 UT, where `Satrec.sgp4init` counts its epochs from (python-sgp4 manual)."""
 
 
@@ -45,10 +49,20 @@ class WalkerShell:
     inclination_rad: float
     raan_rad: float = 0.0
 
+    @classmethod
+    def from_notation(cls, kind: str, notation: str, altitude_m: float, raan_rad: float = 0.0) -> Self:
+        """The shell that the field writes i:t/p/f, inclination in degrees: `53:1584/72/39` or `97.4:24/3/1`.
+
+        Raises:
+            PlanError: the text has another form, or the pattern is not possible.
+        """
+        inclination_deg, *counts = walker_numbers(notation)
+        return cls(kind, *counts, altitude_m, math.radians(inclination_deg), raan_rad)
+
     def __post_init__(self) -> None:
         problem = self._problem()
         if problem:
-            raise PlanError(f"Walker shell {self.satellites}/{self.planes}/{self.phasing}: {problem}")
+            raise PlanError(f"Walker shell {self.notation}: {problem}")
 
     def _problem(self) -> str | None:
         if self.kind not in WALKER_KINDS:
@@ -67,6 +81,49 @@ class WalkerShell:
     def per_plane(self) -> int:
         return self.satellites // self.planes
 
+    @property
+    def notation(self) -> str:
+        """The pattern as i:t/p/f, such as `53:1584/72/39`; kind, altitude and first node are not part of it."""
+        # Ten decimals: what the turn into radians and back changes lies beyond them.
+        inclination_deg = f"{math.degrees(self.inclination_rad):.10f}".rstrip("0").rstrip(".")
+        return f"{inclination_deg}:{self.satellites}/{self.planes}/{self.phasing}"
+
+
+def walker_numbers(notation: str) -> tuple[float, int, int, int]:
+    """Inclination in degrees, satellites, planes and phasing of a pattern written i:t/p/f.
+
+    Raises:
+        PlanError: the text has another form.
+    """
+    found = _NOTATION.fullmatch(notation.strip())
+    if found is None:
+        raise PlanError(
+            f"Walker notation {notation!r} is not understood. Write i:t/p/f, that is inclination in degrees:"
+            "satellites/planes/phasing, such as 53:1584/72/39 or 97.4:24/3/1."
+        )
+    return float(found[1]), int(found[2]), int(found[3]), int(found[4])
+
+
+@dataclass(frozen=True)
+class MeanElements:
+    """The mean (Brouwer) elements of SGP4 of one satellite without drag; the mean anomaly counts from perigee."""
+
+    semi_major_m: float
+    eccentricity: float
+    inclination_rad: float
+    raan_rad: float
+    arg_perigee_rad: float
+    mean_anomaly_rad: float
+
+    def record(self, number: int, epoch_days: float) -> Satrec:
+        """The SGP4 record called `number`, its epoch in days from `SGP4_EPOCH_JD`."""
+        motion = kozai_mean_motion_rad_min(self.semi_major_m, self.inclination_rad, self.eccentricity)
+        still = (0.0, 0.0, 0.0)  # drag (bstar) and two rates SGP4 does not use
+        shape = (self.eccentricity, self.arg_perigee_rad, self.inclination_rad, self.mean_anomaly_rad, motion)
+        record = Satrec()
+        record.sgp4init(WGS72, "i", number, epoch_days, *still, *shape, self.raan_rad)
+        return record
+
 
 @dataclass(frozen=True)
 class Constellation:
@@ -75,7 +132,8 @@ class Constellation:
     `planes[p]` lists satellites in the order they follow each other; `has_rings[p]` says whether neighbours there
     hold links. `next_plane[p]` is the plane that p links to in the inter-plane grid, or None: there is none
     beyond the seam of a star, from the last plane of a pair back to the first, or between element sets from a file.
-    `elements[s]` is the SGP4 record of satellite s.
+    `elements[s]` is the SGP4 record of satellite s. `left_out` has a sentence for each element set of a file that was
+    not taken up, with its name and the reason.
     """
 
     names: tuple[str, ...]
@@ -83,6 +141,7 @@ class Constellation:
     has_rings: tuple[bool, ...]
     next_plane: tuple[int | None, ...]
     elements: tuple[Satrec, ...]
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,8 +158,7 @@ def build_walker(shells: Sequence[WalkerShell], epoch_utc: str | datetime) -> Co
     """
     if not shells:
         raise PlanError("the constellation has no shell; give at least one Walker shell or a TLE file.")
-    whole, fraction = julian_date(epoch_utc)
-    epoch_days = whole - _SGP4_EPOCH_JD + fraction
+    epoch_days = sgp4_days(epoch_utc)
     names: list[str] = []
     planes: list[tuple[int, ...]] = []
     next_plane: list[int | None] = []
@@ -116,6 +174,25 @@ def build_walker(shells: Sequence[WalkerShell], epoch_utc: str | datetime) -> Co
     return Constellation(tuple(names), tuple(planes), rings, tuple(next_plane), tuple(elements))
 
 
+def join(first: Constellation, second: Constellation) -> Constellation:
+    """Two constellations as one; satellites and planes of the second are numbered on, no link joins the two."""
+    satellites, planes = len(first), len(first.planes)
+    return Constellation(
+        names=first.names + second.names,
+        planes=first.planes + tuple(tuple(member + satellites for member in plane) for plane in second.planes),
+        has_rings=first.has_rings + second.has_rings,
+        next_plane=first.next_plane + tuple(None if plane is None else plane + planes for plane in second.next_plane),
+        elements=first.elements + second.elements,
+        left_out=first.left_out + second.left_out,
+    )
+
+
+def sgp4_days(moment_utc: str | datetime) -> float:
+    """Days from `SGP4_EPOCH_JD`, as `Satrec.sgp4init` takes its epoch; a double keeps a third of a microsecond."""
+    whole, fraction = julian_date(moment_utc)
+    return whole - SGP4_EPOCH_JD + fraction
+
+
 def element_age_days(constellation: Constellation, start_utc: str | datetime) -> NDArray[np.float64]:
     """Days from the epoch of each satellite's elements to the start, shape [S]; old elements give wrong passes."""
     whole, fraction = julian_date(start_utc)
@@ -123,16 +200,16 @@ def element_age_days(constellation: Constellation, start_utc: str | datetime) ->
     return np.array(ages, dtype=np.float64)
 
 
-def kozai_mean_motion_rad_min(semi_major_m: float, inclination_rad: float) -> float:
-    """Mean motion as element sets carry it (Kozai) of a circular orbit with this mean (Brouwer) semi-major axis.
+def kozai_mean_motion_rad_min(semi_major_m: float, inclination_rad: float, eccentricity: float = 0.0) -> float:
+    """Mean motion as element sets carry it (Kozai) of an orbit with this mean (Brouwer) semi-major axis.
 
     SGP4 turns the one into the other when it starts; this is the inverse, by fixed point.
     Reference: Hoots and Roehrich, Spacetrack Report No. 3 (1980), section 6, the first equations of SGP4.
     """
     brouwer = math.sqrt(EARTH_MU_M3_S2 / semi_major_m**3) * 60.0
-    d = 0.75 * EARTH_J2 * (3.0 * math.cos(inclination_rad) ** 2 - 1.0)
+    d = 0.75 * EARTH_J2 * (3.0 * math.cos(inclination_rad) ** 2 - 1.0) / (1.0 - eccentricity**2) ** 1.5
     kozai = brouwer
-    # Each turn gains a factor of about J2 = 10^-3, so six reach the last bit.
+    # Each turn gains a factor of about J2 = 10^-3 where the perigee is above ground, so six reach the last bit.
     for _ in range(6):
         a1 = (EARTH_MU_M3_S2 * 3600.0 / kozai**2) ** (1.0 / 3.0) / EARTH_RADIUS_M
         delta1 = d / a1**2
@@ -158,13 +235,10 @@ def _plane_elements(shell: WalkerShell, plane: int, epoch_days: float, first_num
     turn = 2.0 * math.pi
     spread = turn if shell.kind == "walker-delta" else math.pi
     raan = (shell.raan_rad + spread * plane / shell.planes) % turn
-    motion = kozai_mean_motion_rad_min(EARTH_RADIUS_M + shell.altitude_m, shell.inclination_rad)
+    semi_major = EARTH_RADIUS_M + shell.altitude_m
     records = []
-    still = (0.0, 0.0, 0.0, 0.0, 0.0)  # drag (bstar), two rates SGP4 does not use, eccentricity, argument of perigee
     for slot in range(shell.per_plane):
         anomaly = turn * (slot / shell.per_plane + plane * shell.phasing / shell.satellites) % turn
-        record = Satrec()
-        shape = (*still, shell.inclination_rad, anomaly, motion, raan)
-        record.sgp4init(WGS72, "i", first_number + slot, epoch_days, *shape)
-        records.append(record)
+        mean = MeanElements(semi_major, 0.0, shell.inclination_rad, raan, 0.0, anomaly)
+        records.append(mean.record(first_number + slot, epoch_days))
     return records

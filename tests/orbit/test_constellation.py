@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orbitune.errors import PlanError
-from orbitune.orbit.constellation import WalkerShell, build_walker, element_age_days
+from orbitune.orbit.constellation import WalkerShell, build_walker, element_age_days, join
 from orbitune.orbit.propagate import propagate
 from orbitune.units import EARTH_J2, EARTH_MU_M3_S2, EARTH_RADIUS_M
 
@@ -101,6 +104,50 @@ def test_impossible_patterns_say_why(change: dict[str, object], says: str) -> No
     }  # fmt: skip
     with pytest.raises(PlanError, match=says):
         WalkerShell(**{**given, **change})  # type: ignore[arg-type]
+
+
+@given(
+    planes=st.integers(1, 80),
+    per_plane=st.integers(1, 80),
+    phasing=st.integers(0, 79),
+    thousandths_deg=st.integers(0, 180_000),
+)
+def test_the_notation_of_the_field_round_trips(planes: int, per_plane: int, phasing: int, thousandths_deg: int) -> None:
+    inclination = f"{thousandths_deg / 1000.0:.3f}".rstrip("0").rstrip(".")
+    satellites, phase = planes * per_plane, phasing % planes
+    shell = WalkerShell.from_notation("walker-star", f"{inclination}:{satellites}/{planes}/{phase}", 600e3, 0.5)
+    inclination_rad = math.radians(float(inclination))
+    assert shell == WalkerShell("walker-star", satellites, planes, phase, 600e3, inclination_rad, 0.5)
+    assert shell.notation == f"{inclination}:{satellites}/{planes}/{phase}"
+
+
+def test_the_notation_of_starlinks_first_shell() -> None:
+    shell = WalkerShell.from_notation("walker-delta", " 53deg: 1584 / 72 / 39 ", 550e3)
+    assert (shell.satellites, shell.planes, shell.phasing, shell.per_plane) == (1584, 72, 39, 22)
+    assert shell.inclination_rad == math.radians(53.0)
+    assert shell.notation == "53:1584/72/39"
+    assert WalkerShell.from_notation("walker-delta", "97.46:24/3/1", 5e5).notation == "97.46:24/3/1"
+
+
+@pytest.mark.parametrize("notation", ["", "1584/72/39", "53:1584/72", "53:1584:72:39", "-53:1584/72/39", "53:15.5/1/0"])
+def test_other_texts_are_no_notation(notation: str) -> None:
+    with pytest.raises(PlanError, match="inclination in degrees:satellites/planes/phasing, such as 53:1584/72/39"):
+        WalkerShell.from_notation("walker-delta", notation, 550e3)
+
+
+def test_a_notation_with_an_impossible_pattern_says_so() -> None:
+    with pytest.raises(PlanError, match="Walker shell 53:1584/72/72: phasing must be from 0 to 71"):
+        WalkerShell.from_notation("walker-delta", "53:1584/72/72", 550e3)
+
+
+def test_joined_constellations_are_numbered_on() -> None:
+    first = replace(build_walker([DELTA], START), left_out=("one",))
+    second = replace(build_walker([STAR], START), left_out=("two",))
+    both, built = join(first, second), build_walker([DELTA, STAR], START)
+    assert (both.planes, both.has_rings, both.next_plane) == (built.planes, built.has_rings, built.next_plane)
+    assert both.names == first.names + second.names
+    assert both.elements == first.elements + second.elements
+    assert both.left_out == ("one", "two")
 
 
 def test_no_shell_is_refused() -> None:
