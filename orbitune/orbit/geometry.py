@@ -23,7 +23,13 @@ _ECCENTRICITY_SQUARED = WGS84_FLATTENING * (2.0 - WGS84_FLATTENING)
 class GroundStation:
     """A place with antennas. Latitude and longitude are geodetic (WGS 84), altitude is above the ellipsoid.
 
-    A satellite is in view above `min_elevation_rad`, the elevation mask; no refraction is added.
+    A satellite is in view above `min_elevation_rad`, the elevation mask, and above `horizon_mask`, the profile of the
+    hills and buildings around: points (azimuth, elevation) in radians, azimuth clockwise from north and rising from
+    point to point, elevation linear in azimuth between them and from the last across north to the first.
+    No refraction is added.
+
+    Raises:
+        PlanError: a number is out of range; the message says which.
     """
 
     name: str
@@ -32,6 +38,7 @@ class GroundStation:
     altitude_m: float
     min_elevation_rad: float
     antennas: int = 1
+    horizon_mask: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         right_angle = math.pi / 2.0
@@ -43,6 +50,18 @@ class GroundStation:
             raise self._refused("elevation mask", self.min_elevation_rad, "between -pi/2 and pi/2 rad")
         if self.antennas < 1:
             raise self._refused("number of antennas", self.antennas, "1 or more")
+        self._check_horizon_mask()
+
+    def _check_horizon_mask(self) -> None:
+        before = -1.0
+        for azimuth_rad, elevation_rad in self.horizon_mask:
+            if not 0.0 <= azimuth_rad < 2.0 * math.pi:
+                raise self._refused("horizon mask azimuth", azimuth_rad, "from 0 to below 2 pi rad, from north by east")
+            if not azimuth_rad > before:
+                raise self._refused("horizon mask azimuth", azimuth_rad, f"more than the {before:g} before it")
+            if not abs(elevation_rad) < math.pi / 2.0:
+                raise self._refused("horizon mask elevation", elevation_rad, "between -pi/2 and pi/2 rad")
+            before = azimuth_rad
 
     def _refused(self, what: str, value: float, allowed: str) -> PlanError:
         return PlanError(f"ground station {self.name!r}: {what} {value:g} is not allowed, it must be {allowed}.")
@@ -67,12 +86,25 @@ class GroundStation:
             ]
         )
 
+    @property
+    def axes(self) -> Floats:
+        """Unit vectors to the east, to the north and up, rows of [3, 3], in the Earth-fixed frame."""
+        east = np.array([-math.sin(self.longitude_rad), math.cos(self.longitude_rad), 0.0])
+        return np.stack([east, np.cross(self.vertical, east), self.vertical])
+
 
 def elevation_rad(position_m: Floats, station: GroundStation) -> Floats:
     """Angle of a position [..., 3] above the station's horizon, from -pi/2 to pi/2; without refraction."""
     offset = position_m - station.position_m
     sine = offset @ station.vertical / length(offset)
     angle: Floats = np.arcsin(np.clip(sine, -1.0, 1.0))
+    return angle
+
+
+def azimuth_rad(position_m: Floats, station: GroundStation) -> Floats:
+    """Direction of a position [..., 3] along the station's horizon, clockwise from north, in [0, 2 pi)."""
+    east, north = np.moveaxis((position_m - station.position_m) @ station.axes[:2].T, -1, 0)
+    angle: Floats = np.arctan2(east, north) % (2.0 * math.pi)
     return angle
 
 
