@@ -12,17 +12,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 OUT = Path(__file__).resolve().parent / "out"
-PACKAGES = ("orbitune", "numpy", "scipy", "sgp4", "skyfield", "networkx", "torch")
+PACKAGES = ("orbitune", "numpy", "scipy", "sgp4", "skyfield", "numba", "brahe", "networkx", "torch")
+
+WIDEST = 160
+"""Characters beyond which a table is printed with a line for each figure instead."""
 
 Row = Mapping[str, str | int | float | bool | None]
 
 
-def record(name: str, rows: Sequence[Row], seed: int) -> Path:
+def record(name: str, rows: Sequence[Row], seed: int, top: Mapping[str, object] | None = None) -> Path:
     """Print `rows` as a table and write `benchmarks/out/NAME.json`: figures, machine, versions, seed.
 
-    All rows should have the same keys, and each key its unit in its name. Returns the path of the file.
+    All rows should have the same keys, and each key its unit in its name. `top` holds figures for the top
+    of the file. Returns the path of the file.
     """
-    print(table(rows))
+    wide = table(rows)
+    print(wide if len(wide.splitlines()[0]) <= WIDEST else table(_turned(rows)))
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     kept = {
@@ -31,6 +36,7 @@ def record(name: str, rows: Sequence[Row], seed: int) -> Path:
         "seed": seed,
         "machine": machine(),
         "versions": versions(),
+        **(top or {}),
         "rows": [dict(row) for row in rows],
     }
     path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
@@ -45,6 +51,12 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _turned(rows: Sequence[Row]) -> list[Row]:
+    """A row for each figure and a column for each row, named by its first figure."""
+    name, *heads = dict.fromkeys(key for row in rows for key in row)
+    return [{name: head, **{str(row.get(name)): row.get(head) for row in rows}} for head in heads]
 
 
 def machine() -> dict[str, str | int | None]:
