@@ -12,6 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 TORCH  := $(VENV)/.torch-installed
 TRAIN  := $(VENV)/.train-installed
 DEV    := $(VENV)/.dev-installed
+BENCH  := $(VENV)/.bench-installed
 
 BENCHES := $(sort $(filter-out record,$(basename $(notdir $(wildcard benchmarks/*.py)))))
 
@@ -46,7 +47,7 @@ check: $(DEV)
 
 bench: $(BENCHES:%=bench-%)
 
-$(BENCHES:%=bench-%): bench-%: $(DEV)
+$(BENCHES:%=bench-%): bench-%: $(BENCH)
 	@$(BIN)/python benchmarks/$*.py
 
 clean:
@@ -70,3 +71,8 @@ $(DEV): $(TORCH) pyproject.toml
 	@echo "installing orbitune with its training and development extras"
 	@$(PIP) -c constraints.txt -e '.[train,dev]'
 	@touch $@ $(TRAIN)
+
+$(BENCH): $(DEV)
+	@echo "installing what the benchmarks are measured against"
+	@$(PIP) -c constraints.txt -e '.[bench]'
+	@touch $@

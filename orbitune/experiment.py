@@ -34,6 +34,7 @@ from orbitune.statements import assumptions, checks
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import Bound, lower_bound
 from orbitune.timeline.summary import energy_j, limiting
+from orbitune.timeline.usage import binding, by_stage
 from orbitune.timeline.verify import verify
 from orbitune.training import Training, train_all
 
@@ -71,12 +72,16 @@ class Silent:
 
 @dataclass(frozen=True)
 class Mission:
-    """A scenario with its orbits, contacts, machines and image counts worked out."""
+    """A scenario with its orbits, contacts, machines and image counts worked out.
+
+    `left_out` has a sentence for each element set of a file that could not be used.
+    """
 
     scenario: Scenario
     system: System
     partition: Partition
     holdings: Holdings
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ def prepare(scenario: Scenario) -> Mission:
     """
     constellation = build.build_constellation(scenario)
     held = _holdings(scenario, len(constellation))
-    return Mission(scenario, build.build_system(scenario), build.partition(scenario), held)
+    system, partition = build.build_system(scenario), build.partition(scenario)
+    return Mission(scenario, system, partition, held, constellation.left_out)
 
 
 def selection(scenario: Scenario) -> Selection:
@@ -219,6 +225,7 @@ def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Ro
         "bytes": {kind: sent.get(kind, 0) for kind in KINDS},
         "energy_j": energy_j(timeline, mission.system),
         "limiting": limiting(timeline),
+        "binding": binding(timeline, mission.system),
         "stages": timeline.stage_s(),
         "stopped": timeline.stopped,
     }
@@ -244,15 +251,25 @@ def first_round(mission: Mission, name: str) -> Row:
 
 
 def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | None = None) -> list[Row]:
-    """Results of planning alone.
+    """Results of planning alone, and where the time of each method goes (`where`, stage by stage).
 
     Raises:
         PlanError: One of the methods cannot work on this scenario.
     """
     mission = prepare(scenario)
-    rows = [result_row(mission, plan_method(mission, name, progress), ()) for name in methods]
+    rows = [planned_row(mission, plan_method(mission, name, progress)) for name in methods]
     add_ratios(rows)
     return rows
+
+
+def planned_row(mission: Mission, planned: Planned) -> Row:
+    """A results row with the seconds of each stage, their share, and the resource that is busiest in it."""
+    total_s = planned.timeline.time_s or 1.0
+    where = [
+        {"stage": stage, "time_s": seconds, "share": seconds / total_s, "busiest": use.name, "busy": use.share}
+        for stage, seconds, use in by_stage(planned.timeline, mission.system)
+    ]
+    return result_row(mission, planned, ()) | {"where": where}
 
 
 def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:

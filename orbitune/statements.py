@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from orbitune.scenario.schema import NO_DATASET, Scenario
+from orbitune.scenario.schema import NO_DATASET, Links, Scenario
+from orbitune.scenario.text import isl_rate_words, radio_words
 
 
 def assumptions(scenario: Scenario) -> list[str]:
     """The assumptions that matter for this scenario, most important first."""
     links, satellite, method = scenario.links, scenario.satellite, scenario.method
     said = [
-        "Links carry a fixed rate whenever the geometry allows them: "
-        f"{links.downlink_rate_mbps:g} Mbit/s down, {links.uplink_rate_mbps:g} Mbit/s up, "
-        f"{links.isl_intra_rate_mbps:g} Mbit/s inside a plane, {links.isl_inter_rate_mbps:g} Mbit/s between planes. "
-        "Weather, fading, pointing and acquisition time are not modelled yet.",
+        _links(links),
         f"A satellite's computer sustains {satellite.sustained_gflops:g} GFLOP/s in training, the ground server "
         f"{scenario.server.sustained_gflops:g} GFLOP/s.",
         "Who wins depends on local steps per round (onboard averages once a round, a shared encoder exchanges at every "
@@ -37,6 +35,22 @@ def assumptions(scenario: Scenario) -> list[str]:
     if scenario.model.weights == "random":
         said.append("The model starts from random weights, not from the foundation model.")
     return said
+
+
+def _links(links: Links) -> str:
+    """What is taken for granted about links, and what is left out of their rates."""
+    fixed = {links.downlink_rate_model, links.uplink_rate_model, links.isl_rate_model} == {"fixed"}
+    how = "a fixed rate whenever the geometry allows them" if fixed else "what their budgets give, step by step"
+    between = (
+        ""
+        if links.isl_inter_policy == "none"
+        else f", {isl_rate_words(links, links.isl_inter_rate_mbps)} between planes"
+    )
+    left_out = "Fading and pointing" if links.weather == "itu" else "Weather, fading and pointing"
+    return (
+        f"Links carry {how}: {radio_words(links, 'downlink')} down, {radio_words(links, 'uplink')} up, "
+        f"{isl_rate_words(links, links.isl_intra_rate_mbps)} inside a plane{between}. {left_out} are not modelled."
+    )
 
 
 def _averaging(scenario: Scenario) -> str:

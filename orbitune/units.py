@@ -53,3 +53,28 @@ def gigaflops(value: float) -> float:
 def milliseconds(value: float) -> float:
     """Milliseconds to seconds."""
     return value * 1e-3
+
+
+def megahertz(value: float) -> float:
+    """Megahertz to hertz."""
+    return value * 1e6
+
+
+def gigahertz(value: float) -> float:
+    """Gigahertz to hertz."""
+    return value * 1e9
+
+
+def nanometres(value: float) -> float:
+    """Nanometres to metres."""
+    return value * 1e-9
+
+
+def microradians(value: float) -> float:
+    """Microradians to radians."""
+    return value * 1e-6
+
+
+def percent(value: float) -> float:
+    """Per cent to a share."""
+    return value * 1e-2

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from orbitune.scenario.keys import Key, keys_of
 from orbitune.scenario.rules import RECONSTRUCTED, RULES
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Key, Scenario, keys_of
+from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario
 from orbitune.scenario.sources import preset_names, preset_text
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "schema.md"
@@ -28,8 +29,9 @@ file itself or in what it extends. `orbitune new` writes a file to start from; `
 understood; each run folder holds its scenario with every key written out.
 
 - `extends = "demo"` takes everything else from a shipped preset, or from another file: `extends = "base.toml"`, counted
-  from the folder of the file that says so. Chains are allowed, circles are refused.
-- A list (`[[shell]]`, `[[ground_station]]`) written in a file replaces the whole list of what it extends.
+  from the folder of the file that says so. `extends = ["starlink-shell1", "ksat-like"]` takes several; the later one
+  counts. Chains are allowed, circles are refused.
+- A list (`[[shell]]`, `[[ground_station]]`, `[[fault]]`) written in a file replaces the whole list of what it extends.
 - `--set KEY=VALUE` changes one value on top: `--set train.rounds=5`, `--set shell.0.planes=3`,
   `--set "ground_station.Punta Arenas.antennas=2"`. Quotes around a text may be left out.
 - A key marked *only with* means nothing elsewhere. Where a nearer file turns the switch, the inherited key is dropped;
@@ -49,7 +51,7 @@ def page_part() -> str:
 
 
 def _extends_row() -> str:
-    return "| `extends` | a shipped preset, or the path of a .toml file | nothing | where everything else comes from |"
+    return "| `extends` | a shipped preset, the path of a .toml file, or a list | nothing | where everything else comes from |"
 
 
 def _table(keys: tuple[Key, ...], *more: str) -> Iterator[str]:

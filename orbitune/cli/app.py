@@ -125,7 +125,7 @@ def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
     """Read a scenario, say what it means in words, and find what would stop it."""
     from orbitune.cli import console
     from orbitune.experiment import first_round, prepare
-    from orbitune.links.plan import summary
+    from orbitune.links.summary import key_figures
     from orbitune.scenario.text import describe, fingerprint
 
     loaded = _load(scenario, sets)
@@ -136,7 +136,8 @@ def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
         "fingerprint": fingerprint(loaded),
         "settings": dict(describe(loaded)),
         "samples": sum(mission.holdings.num_train),
-        "contacts": summary(mission.system.contacts),
+        "contacts": key_figures(mission.system.contacts),
+        "left_out": list(mission.left_out),
         "first_round": first_round(mission, loaded.method.name),
     }
     console.show(said, as_json, console.check_table)
@@ -146,31 +147,63 @@ def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
 @_scenario
 @_set
 @_json
-def contacts(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
-    """Who can talk to whom, when: passes, gaps, volumes."""
+@click.option("--csv", "as_csv", is_flag=True, help="Print every contact as CSV.")
+@click.option(
+    "--out",
+    "outs",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the plan; the ending says how: .csv, .json, .ion (NASA/JPL ION), .czml (Cesium), .html; repeatable.",
+)
+def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, as_csv: bool, outs: Sequence[Path]) -> None:
+    """Who can talk to whom, when: passes, gaps, volumes; as a table, a file or a page."""
     from orbitune.cli import console
-    from orbitune.links.plan import summary
-    from orbitune.scenario.build import build_contacts
+    from orbitune.cli.contact_files import Sky, refuse_unknown, write
+    from orbitune.links.exchange import csv_text
+    from orbitune.links.overview import share_by_hour
+    from orbitune.links.summary import summary
 
-    plan = build_contacts(_load(scenario, sets))
-    console.show({"schema_version": SCHEMA_VERSION, **summary(plan)}, as_json, console.contacts_table)
+    refuse_unknown(outs)
+    if as_csv and as_json:
+        raise click.UsageError("choose --csv or --json, not both")
+    sky = Sky.of(_load(scenario, sets))
+    for path in outs:
+        click.echo(write(path, sky), err=True)
+    if as_csv:
+        click.echo(csv_text(sky.plan), nl=False)
+        return
+    said = {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": sky.scenario.name,
+        **summary(sky.plan),
+        "eclipse": sky.eclipse_shares(),
+        "left_out": list(sky.constellation.left_out),
+    }
+    console.show(said, as_json, lambda content: console.contacts_table(content, share_by_hour(sky.plan, num=36)))
 
 
 @main.command()
 @_scenario
 @_set
 @_methods
+@click.option("--quick", is_flag=True, help="Leave out what would help most, which plans one round per lever.")
 @_json
-def plan(scenario: str | None, sets: Sequence[str], methods: str, as_json: bool) -> None:
-    """Plan methods without training: time, bound, bytes, energy. Needs no torch."""
+def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, as_json: bool) -> None:
+    """Plan methods without training: time, bound, where it goes, what would help. Needs no torch."""
     from orbitune.cli import console
-    from orbitune.experiment import plan_only
+    from orbitune.experiment import plan_only, prepare
+    from orbitune.levers import levers
 
     loaded = _load(scenario, sets)
     with console.progress(quiet=as_json) as heard:
         rows = plan_only(loaded, _names(methods), heard)
+    if not quick:
+        mission = prepare(loaded)
+        for row in rows:
+            row["levers"] = [{"change": lever.name, "time": lever.factor} for lever in levers(mission, row["method"])]
     content = {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}
-    console.show(content, as_json, console.results_table)
+    console.show(content, as_json, console.plan_tables)
 
 
 @main.command()

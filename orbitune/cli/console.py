@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from orbitune.links.overview import ShareRow
 
 Row = Mapping[str, Any]
 
@@ -52,7 +56,7 @@ def hours(seconds: float | None) -> str:
 
 def size(count: float) -> str:
     """Bytes with a decimal prefix."""
-    for unit, scale in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, scale in (("EB", 1e18), ("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
@@ -101,6 +105,38 @@ def _result_cells(row: Row) -> dict[str, str]:
     }
 
 
+MOST_STAGES = 8
+"""Stages shown of one method, those that take most of the time; `--json` has all of them."""
+
+HELPS = 0.99
+"""A lever that saves less than a hundredth is not worth a line."""
+
+
+def plan_tables(content: Mapping[str, Any]) -> Group:
+    """The comparison, then for each method where its time goes and what would help most."""
+    tables: list[RenderableType] = [results_table(content)]
+    for row in content["results"]:
+        tables.append(_where_table(row))
+        if "levers" in row:
+            tables.append(Padding(f"[bold]{row['method']}, what would help most[/]: {_lever_words(row)}", (0, 1, 1, 1)))
+    return Group(*tables)
+
+
+def _where_table(row: Row) -> Table:
+    title = f"{row['method']}: where the time goes; bound by {row['binding']}"
+    table = Table("stage", "seconds", "share", "busiest resource", "at work", box=box.SIMPLE_HEAD, title=title,
+                  title_justify="left", title_style="bold")  # fmt: skip
+    for stage in sorted(row["where"], key=lambda stage: -stage["time_s"])[:MOST_STAGES]:
+        figures = f"{stage['time_s']:.3g}", f"{stage['share']:.1%}", stage["busiest"], f"{stage['busy']:.0%}"
+        table.add_row(stage["stage"], *figures)
+    return table
+
+
+def _lever_words(row: Row) -> str:
+    helpful = [f"{lever['change']}: {lever['time'] - 1.0:+.0%}" for lever in row["levers"] if lever["time"] < HELPS]
+    return "; ".join(helpful[:3]) or "nothing alone shortens a round by a hundredth"
+
+
 def _ratio(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3g}"
 
@@ -109,23 +145,68 @@ def check_table(content: Mapping[str, Any]) -> Table:
     """A scenario in words, then what its contacts amount to."""
     row = content["first_round"]
     words = {f"one round of {row['method']}": f"{hours(row['time_s'])}, limited by: {row['limiting']}"}
-    return _pairs(content["settings"] | _contact_words(content["contacts"]) | words)
+    return _pairs(content["settings"] | _contact_words(content["contacts"]) | _left_out_words(content) | words)
 
 
-def contacts_table(content: Mapping[str, Any]) -> Table:
-    """Key figures of a contact plan."""
-    return _pairs(_contact_words(content))
+MOST_ROWS = 24
+"""Planes, satellites or stations shown in a terminal; `--json` and `--out` have all of them."""
+
+
+def contacts_table(content: Mapping[str, Any], picture: Sequence[ShareRow]) -> Group:
+    """Key figures of a contact plan, its stations, and when each plane (or satellite) is in contact."""
+    eclipse = content["eclipse"]
+    shadow = f"{eclipse['share_mean']:.1%} of the time, mean ({eclipse['share_min']:.1%} to {eclipse['share_max']:.1%})"
+    words = _contact_words(content) | {"in eclipse": shadow} | _left_out_words(content)
+    rows, title = content["per_satellite"], "satellite"
+    if len(rows) != len(picture):
+        rows, title = content["per_plane"], "plane"
+    return Group(_pairs(words), _stations_table(content["per_station"]), _shares_table(title, rows, picture))
 
 
 def _contact_words(figures: Mapping[str, Any]) -> dict[str, str]:
+    share = f"{figures['contact_share_mean']:.1%} of the time, mean over satellites"
     words = {
         "passes": f"{figures['passes_per_day']:.0f} per day over all satellites and stations",
-        "in contact": f"{figures['contact_share_mean']:.1%} of the time, mean over satellites",
+        "in contact": f"{share} (least {figures['contact_share_min']:.1%})",
         "longest gap": f"{hours(figures['longest_gap_s'])} ({figures['longest_gap_satellite']})",
     }
     for kind, count in figures["contacts"].items():
         words[kind] = f"{count} contacts, {size(figures['volume_per_day_bytes'][kind])} per day"
     return words
+
+
+def _left_out_words(content: Mapping[str, Any]) -> dict[str, str]:
+    left_out = content["left_out"]
+    if not left_out:
+        return {}
+    shown = [*left_out[:MOST_ROWS], *([f"and {len(left_out) - MOST_ROWS} more"] if len(left_out) > MOST_ROWS else [])]
+    return {"left out": "\n".join(shown)}
+
+
+def _stations_table(stations: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("station", "passes a day", "sees a satellite", "longest gap", "down a day", box=box.SIMPLE_HEAD)
+    for row in stations[:MOST_ROWS]:
+        table.add_row(row["name"], *_figures(row))
+    return table
+
+
+def _shares_table(title: str, rows: Sequence[Mapping[str, Any]], picture: Sequence[ShareRow]) -> Table:
+    """A line for each plane or satellite, with its contact share over the horizon as blocks."""
+    table = Table(title, "passes a day", "in contact", "longest gap", "down a day", "over the horizon",
+                  box=box.SIMPLE_HEAD)  # fmt: skip
+    for row, line in zip(rows[:MOST_ROWS], picture[:MOST_ROWS], strict=True):
+        table.add_row(str(row["name"]), *_figures(row), "".join(_BLOCKS[round(share * 8)] for share in line.share))
+    if len(rows) > MOST_ROWS:
+        table.caption = f"{MOST_ROWS} of {len(rows)}; --json and --out have all of them"
+    return table
+
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    share, gap = f"{row['contact_share']:.1%}", hours(row["longest_gap_s"])
+    return f"{row['passes_per_day']:.0f}", share, gap, size(row["downlink_per_day_bytes"])
 
 
 def _pairs(pairs: Mapping[str, str]) -> Table:

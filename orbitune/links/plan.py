@@ -3,73 +3,101 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orbitune.errors import PlanError
 from orbitune.links.contacts import KINDS, ContactPlan, Nodes
-from orbitune.links.visibility import DEFAULT_GRID_S, ground_passes, pair_windows
+from orbitune.links.horizon import above_horizon
+from orbitune.links.isl import IslSpec, IslWindows, plane_windows, ring_windows
+from orbitune.links.motion import Windows
+from orbitune.links.pieces import pieces
+from orbitune.links.rates import RateModel
+from orbitune.links.visibility import DEFAULT_GRID_S, ground_passes
 from orbitune.orbit.constellation import Constellation
 from orbitune.orbit.geometry import GroundStation
-from orbitune.orbit.propagate import propagate
-from orbitune.orbit.time import SECONDS_PER_DAY
-from orbitune.units import BITS_PER_BYTE, LIGHT_SPEED_M_S
-
-_ORBIT_SAMPLES = 48
-"""Instants of one orbit over which the distance of neighbouring planes is averaged."""
+from orbitune.units import LIGHT_SPEED_M_S
 
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """What the links can do. Rates hold for the whole of a contact, in each direction.
+    """What the links can do: a rate model for each kind, the same in both directions between satellites.
 
-    An inter-satellite ray must stay `grazing_altitude_m` above the Earth. `isl_inter_max_range_m` limits links between
-    planes; links within a ring are limited by the Earth only. `hop_latency_s` is added to every contact's delay.
+    With `rings`, neighbours in a plane hold links; `isl` says who does between planes. `hop_latency_s` is added to
+    every contact's delay.
 
     Raises:
         PlanError: a number is out of range.
     """
 
-    downlink_rate_bps: float
-    uplink_rate_bps: float
-    isl_intra_rate_bps: float
-    isl_inter_rate_bps: float
+    downlink: RateModel
+    uplink: RateModel
+    isl_intra: RateModel
+    isl_inter: RateModel
     backhaul_rate_bps: float
-    grazing_altitude_m: float
-    isl_inter_max_range_m: float
+    isl: IslSpec
     hop_latency_s: float
-    isl_inter_links: bool
+    rings: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_rate_bps") and not 0.0 < value < math.inf:
-                raise PlanError(f"link spec: {field.name} = {value:g} must be more than 0.")
-        if not self.hop_latency_s >= 0.0:
+        if not 0.0 < self.backhaul_rate_bps < math.inf:
+            raise PlanError(f"link spec: backhaul_rate_bps = {self.backhaul_rate_bps:g} must be more than 0.")
+        if not 0.0 <= self.hop_latency_s < math.inf:
             raise PlanError(f"link spec: hop_latency_s = {self.hop_latency_s:g} must be 0 or more.")
-        if not self.isl_inter_max_range_m > 0.0:
-            raise PlanError(f"link spec: isl_inter_max_range_m = {self.isl_inter_max_range_m:g} must be more than 0.")
-
-    def rate_bps(self, kind: str) -> float:
-        """The rate of one of `KINDS`."""
-        return float(getattr(self, f"{kind}_rate_bps"))
 
 
 @dataclass(frozen=True)
 class _Spans:
-    """Contacts of one kind in one direction, before rates and delays are known."""
+    """Contacts of one kind in one direction, before delays are known; equal-length columns."""
 
     kind: str
     source: NDArray[np.int64]
     target: NDArray[np.int64]
     start_s: NDArray[np.float64]
     end_s: NDArray[np.float64]
+    rate_bps: NDArray[np.float64]
     range_m: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What every search for windows is given."""
+
+    constellation: Constellation
+    stations: Sequence[GroundStation]
+    spec: LinkSpec
+    start_utc: str | datetime
+    horizon_s: float
+    grid_s: float
+
+    def ground(self) -> Iterator[_Spans]:
+        """A downlink and an uplink in every pass, each in pieces of constant rate."""
+        passes = ground_passes(self.constellation, self.stations, self.start_utc, self.horizon_s, self.grid_s)
+        passes = above_horizon(passes, self.constellation, self.stations, self.start_utc)
+        windows, first = Windows.of_passes(passes), len(self.constellation)
+        for kind, model in (("downlink", self.spec.downlink), ("uplink", self.spec.uplink)):
+            part = pieces(windows, self.constellation, self.stations, self.start_utc, model)
+            satellite, station = windows.satellite[part.window], windows.other[part.window] + first
+            ends = (satellite, station) if kind == "downlink" else (station, satellite)
+            yield _Spans(kind, *ends, part.start_s, part.end_s, part.rate_bps, part.max_range_m)
+
+    def between_satellites(self) -> Iterator[_Spans]:
+        """Both ways over every window in a ring and, as the policy says, between planes."""
+        where = (self.constellation, self.spec.isl, self.start_utc, self.horizon_s, self.grid_s)
+        if self.spec.rings:
+            yield from self._both_ways("isl_intra", ring_windows(*where), self.spec.isl_intra)
+        yield from self._both_ways("isl_inter", plane_windows(*where), self.spec.isl_inter)
+
+    def _both_ways(self, kind: str, found: IslWindows, model: RateModel) -> Iterator[_Spans]:
+        windows = Windows(found.one, found.two, False, found.start_s, found.end_s, found.max_range_m)
+        part = pieces(windows, self.constellation, (), self.start_utc, model)
+        one, two = found.one[part.window], found.two[part.window]
+        for ends in ((one, two), (two, one)):
+            yield _Spans(kind, *ends, part.start_s, part.end_s, part.rate_bps, part.max_range_m)
 
 
 def find_contacts(
@@ -82,124 +110,36 @@ def find_contacts(
 ) -> ContactPlan:
     """All contacts from the start to the horizon.
 
-    Satellite and station: a downlink and an uplink in every pass. Neighbours in a ring: both ways while the ray
-    clears the Earth. With `isl_inter_links`, each satellite and its nearest one in the next plane of its shell.
-    Stations and server: always. A plan in which no station ever sees a satellite is a valid plan.
+    Satellite and station: a downlink and an uplink in every pass above the masks. Neighbours in a ring: both ways
+    while the ray clears the Earth. Between planes: as `spec.isl` says. Stations and server: always. A window whose
+    rate changes is several contacts that touch; where the link does not close there is none. A plan in which no station
+    ever sees a satellite is a valid plan. Cost of passes: linear in satellites x stations x horizon; see `isl` for the
+    rest.
 
     Raises:
         PlanError: horizon or grid is out of range.
         InputError: SGP4 refuses a satellite in the horizon.
     """
     nodes = Nodes(constellation.names, tuple(station.name for station in stations), constellation.planes)
-    spans = [
-        *_ground(constellation, stations, start_utc, horizon_s, grid_s),
-        *_pairs("isl_intra", constellation, ring_pairs(constellation), spec, start_utc, horizon_s, grid_s),
-        *_backhaul(nodes, horizon_s),
-    ]
-    if spec.isl_inter_links:
-        pairs = plane_pairs(constellation, start_utc)
-        spans += _pairs("isl_inter", constellation, pairs, spec, start_utc, horizon_s, grid_s)
-    return _sorted_plan(nodes, horizon_s, spec, spans)
+    search = _Search(constellation, stations, spec, start_utc, horizon_s, grid_s)
+    spans = [*search.ground(), *search.between_satellites(), *_backhaul(nodes, horizon_s, spec.backhaul_rate_bps)]
+    return _sorted_plan(nodes, horizon_s, spec.hop_latency_s, spans)
 
 
-def ring_pairs(constellation: Constellation) -> NDArray[np.int64]:
-    """Neighbours in every ring, [N, 2]; a ring of two has one pair."""
-    pairs = [
-        pair
-        for members, ring in zip(constellation.planes, constellation.has_rings, strict=True)
-        if ring
-        for pair in [*pairwise(members), *([(members[-1], members[0])] if len(members) > 2 else [])]
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def plane_pairs(constellation: Constellation, start_utc: str | datetime) -> NDArray[np.int64]:
-    """Each satellite with its nearest in the next plane, [N, 2]: the inter-plane half of the grid.
-
-    Nearest means the smallest angle averaged over one orbit. In a Walker pattern that is the same step along the plane
-    for every satellite, so each satellite has at most one link forward and one back.
-    """
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for plane, following in enumerate(constellation.next_plane):
-        if following is not None:
-            ahead = constellation.planes[following]
-            shift = _nearest_shift(constellation, constellation.planes[plane], ahead, start_utc)
-            found.append(np.stack([constellation.planes[plane], np.roll(ahead, -shift)], axis=1))
-    return np.concatenate(found)
-
-
-def summary(plan: ContactPlan) -> dict[str, object]:
-    """Key figures of a plan.
-
-    Returns:
-        `passes_per_day` over all satellites and stations; `contact_share_mean`, the part of the horizon in which a
-        satellite sees some station, mean over satellites; `longest_gap_s` without any station, ends of the horizon
-        included, and `longest_gap_satellite`, its name; `contacts` and `volume_per_day_bytes` per kind.
-    """
-    days = plan.horizon_s / SECONDS_PER_DAY
-    sights = [plan.ground_intervals(satellite) for satellite in plan.nodes.satellites]
-    gaps = [_longest_gap(intervals, plan.horizon_s) for intervals in sights]
-    worst = int(np.argmax(gaps)) if gaps else None
-    return {
-        "passes_per_day": _count_passes(plan) / days,
-        "contact_share_mean": sum(float(np.diff(x).sum()) for x in sights) / (plan.horizon_s * max(1, len(sights))),
-        "longest_gap_s": 0.0 if worst is None else gaps[worst],
-        "longest_gap_satellite": None if worst is None else plan.nodes.satellite_names[worst],
-        "contacts": {kind: len(plan.of_kind(kind)) for kind in KINDS},
-        "volume_per_day_bytes": {kind: _volume_bytes(plan, kind) / days for kind in KINDS},
-    }
-
-
-def _ground(
-    constellation: Constellation,
-    stations: Sequence[GroundStation],
-    start_utc: str | datetime,
-    horizon_s: float,
-    grid_s: float,
-) -> list[_Spans]:
-    passes = ground_passes(constellation, stations, start_utc, horizon_s, grid_s)
-    station = passes.station + len(constellation)
-    times = (passes.rise_s, passes.set_s, passes.max_range_m)
-    return [
-        _Spans("downlink", passes.satellite, station, *times),
-        _Spans("uplink", station, passes.satellite, *times),
-    ]
-
-
-def _pairs(
-    kind: str,
-    constellation: Constellation,
-    pairs: NDArray[np.int64],
-    spec: LinkSpec,
-    start_utc: str | datetime,
-    horizon_s: float,
-    grid_s: float,
-) -> list[_Spans]:
-    reach_m = spec.isl_inter_max_range_m if kind == "isl_inter" else math.inf
-    found = pair_windows(constellation, pairs, start_utc, horizon_s, spec.grazing_altitude_m, reach_m, grid_s)
-    one, two = pairs[found.pair].T
-    times = (found.start_s, found.end_s, found.max_range_m)
-    return [_Spans(kind, one, two, *times), _Spans(kind, two, one, *times)]
-
-
-def _backhaul(nodes: Nodes, horizon_s: float) -> list[_Spans]:
+def _backhaul(nodes: Nodes, horizon_s: float, rate_bps: float) -> Iterator[_Spans]:
     station = np.array(nodes.stations, dtype=np.int64)
     server = np.full_like(station, nodes.server)
-    start_s, end_s, range_m = (np.full(len(station), value) for value in (0.0, horizon_s, 0.0))
-    return [
-        _Spans("backhaul", station, server, start_s, end_s, range_m),
-        _Spans("backhaul", server, station, start_s, end_s, range_m),
-    ]
+    columns = [np.full(len(station), value) for value in (0.0, horizon_s, rate_bps, 0.0)]
+    for ends in ((station, server), (server, station)):
+        yield _Spans("backhaul", *ends, *columns)
 
 
-def _sorted_plan(nodes: Nodes, horizon_s: float, spec: LinkSpec, spans: Sequence[_Spans]) -> ContactPlan:
-    sizes = [len(part.start_s) for part in spans]
-    source, target, start_s, end_s, range_m = (
+def _sorted_plan(nodes: Nodes, horizon_s: float, hop_latency_s: float, spans: Sequence[_Spans]) -> ContactPlan:
+    source, target, start_s, end_s, rate_bps, range_m = (
         np.concatenate([getattr(part, name) for part in spans])
-        for name in ("source", "target", "start_s", "end_s", "range_m")
+        for name in ("source", "target", "start_s", "end_s", "rate_bps", "range_m")
     )
-    kind = np.repeat([KINDS.index(part.kind) for part in spans], sizes)
-    rate_bps = np.repeat([spec.rate_bps(part.kind) for part in spans], sizes)
+    kind = np.repeat([KINDS.index(part.kind) for part in spans], [len(part.start_s) for part in spans])
     order = np.lexsort((target, source, start_s))
     return ContactPlan(
         nodes=nodes,
@@ -209,37 +149,7 @@ def _sorted_plan(nodes: Nodes, horizon_s: float, spec: LinkSpec, spans: Sequence
         kind=kind[order].astype(np.int8),
         start_s=start_s[order],
         end_s=end_s[order],
-        rate_bps=rate_bps[order].astype(np.float64),
+        rate_bps=rate_bps[order],
         range_m=range_m[order],
-        delay_s=range_m[order] / LIGHT_SPEED_M_S + spec.hop_latency_s,
+        delay_s=range_m[order] / LIGHT_SPEED_M_S + hop_latency_s,
     )
-
-
-def _nearest_shift(
-    constellation: Constellation, plane: Sequence[int], ahead: Sequence[int], start_utc: str | datetime
-) -> int:
-    """The step k for which satellite i of `plane` and satellite i + k of `ahead` are nearest, over one orbit."""
-    period_s = 2.0 * math.pi / constellation.elements[plane[0]].no_kozai * 60.0
-    time_s = np.arange(_ORBIT_SAMPLES) * (period_s / _ORBIT_SAMPLES)
-    position = propagate(constellation, start_utc, time_s, [*plane, *ahead]).position_m.reshape(-1, 3 * _ORBIT_SAMPLES)
-    product = position[: len(plane)] @ position[len(plane) :].T
-    closeness = [np.trace(np.roll(product, -k, axis=1)) for k in range(len(ahead))]
-    # Two steps can be equally near; rounding must not choose between them.
-    return int(np.argmax(np.round(np.array(closeness) / max(closeness), 6)))
-
-
-def _longest_gap(intervals: NDArray[np.float64], horizon_s: float) -> float:
-    edges = np.concatenate([[0.0], intervals.ravel(), [horizon_s]])
-    return float((edges[1::2] - edges[::2]).max())
-
-
-def _count_passes(plan: ContactPlan) -> int:
-    """Downlink contacts, those that touch counted once: one pass may have several rates."""
-    downlink = KINDS.index("downlink")
-    links = (contacts for contacts in plan.by_link.values() if KINDS.index(contacts[0].kind) == downlink)
-    return sum(1 + sum(later.start_s > earlier.end_s for earlier, later in pairwise(link)) for link in links)
-
-
-def _volume_bytes(plan: ContactPlan, kind: str) -> float:
-    rows = plan.of_kind(kind)
-    return float((plan.rate_bps[rows] * (plan.end_s[rows] - plan.start_s[rows])).sum()) / BITS_PER_BYTE

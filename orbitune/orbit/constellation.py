@@ -56,8 +56,8 @@ class WalkerShell:
         Raises:
             PlanError: the text has another form, or the pattern is not possible.
         """
-        inclination_deg, *counts = walker_numbers(notation)
-        return cls(kind, *counts, altitude_m, math.radians(inclination_deg), raan_rad)
+        inclination_deg, satellites, planes, phasing = walker_numbers(notation)
+        return cls(kind, satellites, planes, phasing, altitude_m, math.radians(inclination_deg), raan_rad)
 
     def __post_init__(self) -> None:
         problem = self._problem()

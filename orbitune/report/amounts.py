@@ -9,6 +9,7 @@ NONE = "–"
 
 _BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
 _SHORT = ((1e3, "ms"), (1e6, "µs"), (1e9, "ns"))
+_BITS_PER_S = ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s")
 _JOULES = ("J", "kJ", "MJ", "GJ", "TJ")
 
 
@@ -40,6 +41,11 @@ def volume(size: float | None) -> str:
 def energy(joules: float | None) -> str:
     """Joules with a decimal prefix."""
     return scaled(joules, _JOULES)
+
+
+def rate(bps: float | None) -> str:
+    """Bits per second, in decimal units."""
+    return scaled(bps, _BITS_PER_S)
 
 
 def duration(seconds: float | None) -> str:

@@ -16,6 +16,7 @@ from orbitune.report.markup import Markup, data_block, number, tag
 from orbitune.report.plot import percentage
 from orbitune.report.worldmap import (
     Track,
+    World,
     animation,
     busiest_s,
     great_circle,
@@ -35,26 +36,45 @@ NUM_TRACKS = 3
 """Ground tracks shown at first: more would cover the map."""
 
 
+MANY = 300
+"""Above so many satellites their points are drawn smaller."""
+
+
 def draw(content: Content) -> Markup:
-    """The map, its controls, the passes, and the data of the animation."""
-    stations: Sequence[Mapping[str, Any]] = content.contacts.get("stations") or ()
-    track = read_track(content)
+    """The map of a run, its controls, the passes, and the data of the animation."""
+    world = World.of(content)
+    track = read_track(world)
     if track is None or content.nodes is None:
         return missing("map", "This run has no ground tracks stored, so there is no map to show.")
     now_s = busiest_s(track)
+    stations = _stations(world)
     return figure(
         "map",
-        tag("div", _map(content, track, stations, now_s), _station_labels(stations), class_="map", id="map"),
-        _controls(content, track, now_s),
-        tag("p", _now_words(content, track, now_s), class_="note", id="map-now"),
+        moving_map(world, track, now_s),
         _passes(track, stations, now_s),
         _facts(content),
-        data_block("map-data", animation(track, content)),
         caption=f"Subpoints of {amounts.count(content.nodes.num_satellites, 'satellite')} over "
         f"{amounts.duration(track.end_s)} from the start of the run, {amounts.count(len(stations), 'station')} and the "
         "passes going on at the moment chosen. Below: how many satellites each station sees over time. "
         "Land: Natural Earth, public domain.",
     )
+
+
+def moving_map(world: World, track: Track, now_s: float) -> list[Markup]:
+    """The map at one moment, its controls, what is in view, and the data of the animation."""
+    stations = _stations(world)
+    many = len(world.nodes.satellite_names) > MANY if world.nodes else False
+    drawing = (_map(world, track, stations, now_s), _station_labels(stations))
+    return [
+        tag("div", drawing, class_="map many" if many else "map", id="map"),
+        _controls(world, track, now_s),
+        tag("p", _now_words(world, track, now_s), class_="note", id="map-now"),
+        data_block("map-data", animation(track, world)),
+    ]
+
+
+def _stations(world: World) -> Sequence[Mapping[str, Any]]:
+    return world.contacts.get("stations") or ()
 
 
 def _facts(content: Content) -> Markup | None:
@@ -91,7 +111,7 @@ def _fact_value(key: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else amounts.digits(value, 4)
 
 
-def _map(content: Content, track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -> Markup:
+def _map(world: World, track: Track, stations: Sequence[Mapping[str, Any]], now_s: float) -> Markup:
     """The drawing at one moment. Points are lines of no length with round ends, so they keep their size."""
     at = track.nearest(now_s)
     lat, lon = track.latitude_deg[at], wrapped(track.longitude_deg[at])
@@ -110,7 +130,7 @@ def _map(content: Content, track: Track, stations: Sequence[Mapping[str, Any]], 
         "svg",
         tag("path", d=land_path(), transform="scale(.1)", class_="land", fill_rule="evenodd"),
         tag("path", d=_graticule(), class_="graticule"),
-        tag("g", _tracks(content, track), id="map-tracks", class_="tracks"),
+        tag("g", _tracks(world, track), id="map-tracks", class_="tracks"),
         tag("path", d="".join(links), id="map-links", class_="links"),
         tag("path", d=places, class_="stations"),
         tag("g", dots, id="map-satellites", class_="satellites"),
@@ -125,9 +145,9 @@ def _graticule() -> str:
     return across + "".join(f"M{x} 0v180" for x in range(30, 360, 30))
 
 
-def _tracks(content: Content, track: Track) -> list[Markup]:
+def _tracks(world: World, track: Track) -> list[Markup]:
     """Ground tracks of the first satellite of some planes, for half of the window (about one orbit)."""
-    planes = [plane for plane in (content.nodes.planes if content.nodes else ()) if plane]
+    planes = [plane for plane in (world.nodes.planes if world.nodes else ()) if plane]
     every = max(1, len(planes) // NUM_TRACKS)
     half = max(2, len(track.time_s) // 2)
     chosen = [plane[0] for plane in planes[::every]][:NUM_TRACKS]
@@ -164,8 +184,8 @@ def _label(text: str, kind: str, spot: Spot) -> Markup:
     return tag("span", text, class_=f"{kind} {spot.anchor}", style=offset, aria_hidden=kind == "short" and "true")
 
 
-def _controls(content: Content, track: Track, now_s: float) -> Markup:
-    names = content.nodes.satellite_names if content.nodes else ()
+def _controls(world: World, track: Track, now_s: float) -> Markup:
+    names = world.nodes.satellite_names if world.nodes else ()
     options = [tag("option", "a few planes", value="")]
     options += [tag("option", name, value=f"{number_}") for number_, name in enumerate(names)]
     slider = tag("input", type="range", id="map-time", min="0", max=track.end_s, step="10", value=now_s,
@@ -180,12 +200,12 @@ def _controls(content: Content, track: Track, now_s: float) -> Markup:
     )
 
 
-def _now_words(content: Content, track: Track, now_s: float) -> str:
+def _now_words(world: World, track: Track, now_s: float) -> str:
     """How many satellites each station sees, the most first."""
     going = track.in_progress(now_s)
     if not going:
         return "No station sees a satellite."
-    names = content.nodes.station_names if content.nodes else ()
+    names = world.nodes.station_names if world.nodes else ()
     seen = Counter(names[station] for _, station, *_ in going)
     parts = [f"{name} {number_}" for name, number_ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))]
     return f"Satellites in view: {', '.join(parts)}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,8 @@ from orbitune.runs import RunFolder
 REPORT_NAME = "report.html"
 
 SCRIPTS = ("page.js", "lines.js", "gantt.js", "map.js")
+
+STYLES = ("page.css", "figures.css")
 
 PARTS = (
     ("accuracy", "Accuracy"),
@@ -54,10 +57,13 @@ def render(content: Content) -> str:
     charts, look, private = _timelines(content)
     rows = tuple(replace(row, images_stay=private.get(row.method)) for row in content.results)
     content = replace(content, results=rows)
-    body = tag(
-        "body", _header(content), _main(content, charts, look), _footer(content), tag("div", id="tip", hidden=True)
-    )
-    script = Markup("\n".join(f"{{\n{_asset(name)}}}" for name in SCRIPTS))
+    body = [_header(content), _main(content, charts, look), _footer(content)]
+    return html_page(f"{content.scenario} – Orbitune report", body, SCRIPTS, STYLES)
+
+
+def html_page(title: str, body: Sequence[Child], scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """A page as text: its head with the policy, the body, and scripts and styles of the template folder by name."""
+    script = Markup("\n".join(f"{{\n{_asset(name)}}}" for name in scripts))
     early = Markup(_asset("theme.js"))
     head = tag(
         "head",
@@ -65,12 +71,12 @@ def render(content: Content) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(early, script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{content.scenario} – Orbitune report"),
+        tag("title", title),
         tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(theme_css() + _asset("page.css") + _asset("figures.css"))),
+        tag("style", Markup(theme_css() + "".join(map(_asset, styles)))),
         tag("script", early),
     )
-    html = tag("html", head, Markup(body.removesuffix("</body>")), tag("script", script), Markup("</body>"), lang="en")
+    html = tag("html", head, tag("body", body, tag("div", id="tip", hidden=True), tag("script", script)), lang="en")
     return f"<!doctype html>\n{html}\n"
 
 
@@ -112,17 +118,21 @@ def _timelines(content: Content) -> tuple[list[Chart], Looks, dict[str, bool]]:
 
 
 def _header(content: Content) -> Markup:
-    links = [tag("a", words, href=f"#{name}") for name, words in PARTS]
-    button = tag("button", "Dark", type="button", id="theme", aria_label="Switch between light and dark")
-    bar = tag("nav", tag("div", tag("strong", "Orbitune"), tag("div", links, class_="links"), button, class_="wide"),
-              aria_label="Sections")  # fmt: skip
     when = str(content.manifest.get("created_utc", "")).replace("T", " ").replace("+00:00", " UTC")
     seed = content.manifest.get("seed")
     made = f"Run of {when}" + (f", seed {seed}" if seed is not None else "")
     title = tag("header", tag("p", "Fine-tuning over a constellation", class_="eyebrow"), tag("h1", content.scenario),
                 tag("p", made, class_="made"), tag("div", verdict.verdict(content), class_="verdict", id="verdict"),
                 verdict.tiles(content), class_="wide")  # fmt: skip
-    return Markup(bar + title)
+    return Markup(navigation(PARTS) + title)
+
+
+def navigation(parts: Sequence[tuple[str, str]]) -> Markup:
+    """The bar on top with the sections (id, words) and the button for the theme."""
+    links = [tag("a", words, href=f"#{name}") for name, words in parts]
+    button = tag("button", "Dark", type="button", id="theme", aria_label="Switch between light and dark")
+    return tag("nav", tag("div", tag("strong", "Orbitune"), tag("div", links, class_="links"), button, class_="wide"),
+               aria_label="Sections")  # fmt: skip
 
 
 def _footer(content: Content) -> Markup:

@@ -66,16 +66,21 @@ def draw(plot: Plot) -> Markup:
     )  # fmt: skip
     narrow = {series.key: y for series, _, y in placed(plot, NARROW_LABEL)}
     labels = [_label(series, x, y, narrow[series.key]) for series, x, y in placed(plot, WIDE_LABEL)]
-    canvas = tag("div", svg, labels, _target_label(plot), tag("div", class_="cursor", hidden=True), class_="canvas",
-                 tabindex="0", role="img", aria_label=plot.title)  # fmt: skip
     target = tag("span", f"dotted: {plot.target[1]}", class_="target-words") if plot.target else None
+    return frame(plot.x, plot.y, (plot.x_title, [plot.y_title, target]), plot.title, [svg, labels, _target_label(plot)])
+
+
+def frame(x: Axis, y: Axis, titles: tuple[Child, Child], title: str, inside: Sequence[Child]) -> Markup:
+    """Axes with their titles (x, y) around a drawing; `title` is what a screen reader says."""
+    canvas = tag("div", inside, tag("div", class_="cursor", hidden=True), class_="canvas",
+                 tabindex="0", role="img", aria_label=title)  # fmt: skip
     return tag(
         "div",
-        tag("div", plot.y_title, target, class_="y-title"),
-        tag("div", [_tick(label, bottom=plot.y.share(value)) for value, label in plot.y.ticks], class_="y-axis"),
+        tag("div", titles[1], class_="y-title"),
+        tag("div", [_tick(label, bottom=y.share(value)) for value, label in y.ticks], class_="y-axis"),
         canvas,
-        tag("div", [_tick(label, left=plot.x.share(value)) for value, label in plot.x.ticks], class_="x-axis"),
-        tag("div", plot.x_title, class_="x-title"),
+        tag("div", [_tick(label, left=x.share(value)) for value, label in x.ticks], class_="x-axis"),
+        tag("div", titles[0], class_="x-title"),
         class_="plot",
     )
 

@@ -161,16 +161,20 @@ def tiles(content: Content) -> Markup | None:
     """Four to six key figures."""
     found = [tile for tile in (_first_tile(content), _ratio_tile(content), _accuracy_tile(content),
                                _gain_tile(content), _bytes_tile(content), _mission_tile(content)) if tile]  # fmt: skip
-    if not found:
-        return None
-    cards = [
-        tag("div", tag("dt", label), tag("dd", value), tag("dd", note, class_="note")) for label, value, note in found
-    ]
-    columns = 3 if len(cards) in (3, 5, 6) else 2
-    return tag("dl", cards, class_="tiles", style=f"--columns:{columns}")
+    return cards(found) if found else None
 
 
 Tile = tuple[str, str, str]
+"""Label, value and a note."""
+
+
+def cards(tiles: Sequence[Tile]) -> Markup:
+    """Key figures side by side."""
+    found = [
+        tag("div", tag("dt", label), tag("dd", value), tag("dd", note, class_="note")) for label, value, note in tiles
+    ]
+    columns = 3 if len(found) in (3, 5, 6) else 2
+    return tag("dl", found, class_="tiles", style=f"--columns:{columns}")
 
 
 def _first_tile(content: Content) -> Tile | None:

@@ -18,16 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbitune.errors import InputError
+from orbitune.links.contacts import Nodes
 from orbitune.report.content import Content
 from orbitune.report.markup import number
 
-MAX_TRACK_VALUES = 60_000
-"""Latitudes and longitudes kept for the animation: two bytes each, about 160 kB of page."""
+MAX_TRACK_VALUES = 400_000
+"""Latitudes and longitudes kept for the animation: two bytes each, about a megabyte of page."""
 
 CENTI = 100.0
 """Positions are kept in hundredths of a degree (1 km), which fit 16 bits."""
 
 Pass = tuple[int, int, float, float]
+
+
+@dataclass(frozen=True)
+class World:
+    """What a map is drawn from: `contacts` as in contacts.json, and `source`, which is named where they are damaged."""
+
+    contacts: Mapping[str, Any]
+    nodes: Nodes | None
+    source: str
+
+    @classmethod
+    def of(cls, content: Content) -> World:
+        """That of a run."""
+        return cls(content.contacts, content.nodes, f"{content.run.path}/contacts.json")
 
 
 @dataclass(frozen=True)
@@ -53,24 +68,24 @@ class Track:
         return [one for one in self.passes if one[2] <= moment_s <= one[3]]
 
 
-def read_track(content: Content) -> Track | None:
+def read_track(world: World) -> Track | None:
     """The track in contacts.json, thinned out until it fits the page; None where there is none.
 
     Raises:
         InputError: Times, satellites and positions do not agree in number.
     """
-    track: Mapping[str, Any] = content.contacts.get("track") or {}
-    if content.nodes is None or not track.get("time_s"):
+    track: Mapping[str, Any] = world.contacts.get("track") or {}
+    if world.nodes is None or not track.get("time_s"):
         return None
     time_s, latitude, longitude = (np.array(track[key], dtype=np.float64) for key in _KEYS)
-    shape = (content.nodes.num_satellites, len(time_s))
+    shape = (world.nodes.num_satellites, len(time_s))
     if latitude.shape != shape or longitude.shape != shape:
         raise InputError(
-            f"{content.run.path}/contacts.json: track has latitudes {latitude.shape} and longitudes {longitude.shape}, "
+            f"{world.source}: track has latitudes {latitude.shape} and longitudes {longitude.shape}, "
             f"not {shape} (satellites, times); run the scenario again"
         )
     every = math.ceil(2 * latitude.size / MAX_TRACK_VALUES)
-    passes = tuple((int(s), int(g), float(a), float(b)) for s, g, a, b in content.contacts.get("passes") or ())
+    passes = tuple((int(s), int(g), float(a), float(b)) for s, g, a, b in world.contacts.get("passes") or ())
     return Track(time_s[::every], latitude.T[::every], longitude.T[::every], passes)
 
 
@@ -83,15 +98,15 @@ def busiest_s(track: Track) -> float:
     return max(times, key=lambda moment: (len(track.in_progress(moment)), -moment))
 
 
-def animation(track: Track, content: Content) -> dict[str, object]:
+def animation(track: Track, world: World) -> dict[str, object]:
     """What the script needs to move the satellites."""
     return {
         "times": [round(float(moment), 1) for moment in track.time_s],
-        "names": list(content.nodes.satellite_names) if content.nodes else [],
-        "planes": list(content.nodes.plane_of) if content.nodes else [],
+        "names": list(world.nodes.satellite_names) if world.nodes else [],
+        "planes": list(world.nodes.plane_of) if world.nodes else [],
         "stations": [
             [str(one["name"]), float(one["latitude_deg"]), float(one["longitude_deg"])]
-            for one in content.contacts.get("stations", ())
+            for one in world.contacts.get("stations", ())
         ],
         "latitude": packed(track.latitude_deg),
         "longitude": packed(wrapped(track.longitude_deg)),

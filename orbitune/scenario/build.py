@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections import Counter
 from functools import reduce
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
-
 from orbitune.cost.system import Computer, Radios, System, Terminals
 from orbitune.errors import PlanError
 from orbitune.imagery.chips import CLASSES
-from orbitune.links.contacts import ContactPlan
+from orbitune.links.contacts import ContactPlan, Nodes
+from orbitune.links.faults import Outage, without
+from orbitune.links.isl import IslSpec
 from orbitune.links.plan import LinkSpec, find_contacts
+from orbitune.links.rates import FixedRate, OpticalRate, RateModel, RfRate
+from orbitune.links.weather import attenuation_table
 from orbitune.model.partition import Head, Partition
 from orbitune.model.profile import load_profile
 from orbitune.orbit import geometry
-from orbitune.orbit.constellation import Constellation, WalkerShell, build_walker, element_age_days
-from orbitune.orbit.tle import read_tle
-from orbitune.scenario.schema import NO_DATASET, Scenario, Server, Shell
-from orbitune.units import gigabytes, gigaflops, hours, km, mbps, milliseconds
+from orbitune.orbit.catalogue import catalogue, read_elements
+from orbitune.orbit.constellation import WALKER_KINDS, Constellation, WalkerShell, build_walker, join
+from orbitune.orbit.custom import read_custom
+from orbitune.scenario.schema import (
+    ANY_RANGE_RATE_M_S,
+    ANY_SLEW_DEG_S,
+    NO_DATASET,
+    Fault,
+    Links,
+    Scenario,
+    Server,
+    Shell,
+    Time,
+)
+from orbitune.units import (
+    gigabytes,
+    gigaflops,
+    gigahertz,
+    hours,
+    km,
+    mbps,
+    megahertz,
+    microradians,
+    milliseconds,
+    nanometres,
+    percent,
+)
+
+OPTICAL_HALVINGS = 7
+"""Rates of a laser terminal below its greatest: each half of the one above, down to a 128th (CCSDS 142.0-B-1 stretches
+slots by powers of two). Finer steps make many more contacts of a window and carry a few per cent more."""
 
 RING_TERMINALS = 2
 """A satellite of a ring points at its neighbours ahead and behind, all the time."""
@@ -31,21 +62,19 @@ many seconds and decayed satellites fly on, so such a plan would look right and 
 
 
 def build_constellation(scenario: Scenario) -> Constellation:
-    """The satellites: those of Walker shells first, then those of TLE files, each in the order of the scenario.
+    """The satellites: those of Walker shells first, then those of files, each in the order of the scenario.
 
     Raises:
-        InputError: A TLE file cannot be read or is damaged.
-        PlanError: Element sets are too old for the start, or a name occurs twice.
+        InputError: A file cannot be read or is damaged.
+        PlanError: Element sets cannot be used, or a name occurs twice.
     """
-    walkers = [walker_shell(shell) for shell in scenario.shell if shell.kind != "tle"]
+    walkers = [walker_shell(shell) for shell in scenario.shell if shell.kind in WALKER_KINDS]
     parts = [build_walker(walkers, scenario.time.start_utc)] if walkers else []
-    for shell in scenario.shell:
-        if shell.kind == "tle":
-            parts.append(_element_sets(shell, scenario.time.start_utc))
-    whole = reduce(_joined, parts)
+    parts += [_from_file(shell, scenario.time) for shell in scenario.shell if shell.kind not in WALKER_KINDS]
+    whole = reduce(join, parts)
     if len(set(whole.names)) < len(whole.names):
-        repeated = sorted({name for name in whole.names if whole.names.count(name) > 1})
-        raise PlanError(f"two satellites have one name: {', '.join(repeated[:5])}; rename one in its TLE file")
+        repeated = sorted(name for name, count in Counter(whole.names).items() if count > 1)
+        raise PlanError(f"two satellites have one name: {', '.join(repeated[:5])}; rename one in its file")
     return whole
 
 
@@ -64,36 +93,18 @@ def walker_shell(shell: Shell) -> WalkerShell:
     )
 
 
-def tle_path(tle_file: str) -> Path:
-    """The file behind `shell.tle_file`: an absolute path, or a shipped file by its bare name."""
-    path = Path(tle_file)
-    return path if path.is_absolute() else Path(str(resources.files("orbitune") / "data" / "tle" / tle_file))
+def elements_path(elements_file: str) -> Path:
+    """The file behind `shell.elements_file`: an absolute path, or a shipped file by its bare name."""
+    path = Path(elements_file)
+    return path if path.is_absolute() else Path(str(resources.files("orbitune") / "data" / "tle" / elements_file))
 
 
-def _element_sets(shell: Shell, start_utc: str) -> Constellation:
-    assert shell.tle_file is not None
-    path = tle_path(shell.tle_file)
-    constellation = read_tle(path)
-    ages = np.abs(element_age_days(constellation, start_utc))
-    if ages.max() > OLDEST_ELEMENTS_DAYS:
-        worst = int(ages.argmax())
-        raise PlanError(
-            f"{path}: the elements of {constellation.names[worst]} are {ages[worst]:.0f} days from time.start_utc = "
-            f"{start_utc}; at most {OLDEST_ELEMENTS_DAYS:g} are allowed. Move the start or fetch elements of its time"
-        )
-    return constellation
-
-
-def _joined(first: Constellation, second: Constellation) -> Constellation:
-    """Two constellations as one; satellites and planes of the second are numbered on."""
-    satellites, planes = len(first), len(first.planes)
-    return Constellation(
-        first.names + second.names,
-        first.planes + tuple(tuple(member + satellites for member in plane) for plane in second.planes),
-        first.has_rings + second.has_rings,
-        first.next_plane + tuple(None if plane is None else plane + planes for plane in second.next_plane),
-        first.elements + second.elements,
-    )
+def _from_file(shell: Shell, time: Time) -> Constellation:
+    assert shell.elements_file is not None
+    path = elements_path(shell.elements_file)
+    if shell.kind == "custom":
+        return read_custom(path, time.start_utc)
+    return catalogue(read_elements(path), time.start_utc, hours(time.duration_h), OLDEST_ELEMENTS_DAYS, shell.unusable)
 
 
 def build_stations(scenario: Scenario) -> tuple[geometry.GroundStation, ...]:
@@ -106,24 +117,95 @@ def build_stations(scenario: Scenario) -> tuple[geometry.GroundStation, ...]:
             station.altitude_m,
             math.radians(station.min_elevation_deg),
             station.antennas,
+            tuple((math.radians(azimuth), math.radians(mask)) for azimuth, mask in station.horizon_mask_deg),
         )
         for station in scenario.ground_station
     )
 
 
 def link_spec(scenario: Scenario) -> LinkSpec:
-    """Rates, ranges and delays of the links in SI."""
-    links = scenario.links
+    """Rates, limits and delays of the links in SI.
+
+    Raises:
+        MissingExtra: The scenario wants ITU-R weather and `itur` is not installed.
+    """
+    links, stations = scenario.links, build_stations(scenario)
     return LinkSpec(
-        downlink_rate_bps=mbps(links.downlink_rate_mbps),
-        uplink_rate_bps=mbps(links.uplink_rate_mbps),
-        isl_intra_rate_bps=mbps(links.isl_intra_rate_mbps),
-        isl_inter_rate_bps=mbps(links.isl_inter_rate_mbps),
+        downlink=_radio_rate(links, "downlink", stations),
+        uplink=_radio_rate(links, "uplink", stations),
+        isl_intra=_isl_rate(links, links.isl_intra_rate_mbps),
+        isl_inter=_isl_rate(links, links.isl_inter_rate_mbps),
         backhaul_rate_bps=mbps(links.backhaul_rate_mbps),
-        grazing_altitude_m=km(links.grazing_altitude_km),
-        isl_inter_max_range_m=km(links.isl_inter_max_range_km),
+        isl=isl_spec(links),
         hop_latency_s=milliseconds(links.hop_latency_ms),
-        isl_inter_links=links.isl_inter_enabled,
+        rings=links.isl_intra_enabled,
+    )
+
+
+def isl_spec(links: Links) -> IslSpec:
+    """Which satellites may be linked, in SI."""
+    longest_km = links.isl_inter_max_range_km
+    return IslSpec(
+        policy=links.isl_inter_policy,
+        grazing_altitude_m=km(links.grazing_altitude_km),
+        max_range_m=math.inf if longest_km is None else km(longest_km),
+        max_range_rate_m_s=_or_no_limit(links.isl_inter_max_range_rate_m_s, ANY_RANGE_RATE_M_S),
+        max_slew_rad_s=_or_no_limit(math.radians(links.isl_inter_max_slew_deg_s), math.radians(ANY_SLEW_DEG_S)),
+        polar_cutoff_rad=math.radians(links.isl_inter_polar_cutoff_deg),
+        cross_seam=links.isl_inter_cross_seam,
+        terminals=links.satellite_inter_terminals,
+        repoint_s=links.isl_inter_repoint_s,
+        acquisition_s=links.isl_inter_acquisition_s,
+    )
+
+
+def _or_no_limit(value: float, highest: float) -> float:
+    """The top of a key's range means that there is no limit, and then nothing has to be computed."""
+    return math.inf if value >= highest else value
+
+
+def _radio_rate(links: Links, side: str, stations: tuple[geometry.GroundStation, ...]) -> RateModel:
+    """The rate model of downlinks or uplinks."""
+
+    def value(name: str) -> float:
+        return float(getattr(links, f"{side}_{name}"))
+
+    if getattr(links, f"{side}_rate_model") == "fixed":
+        return FixedRate(mbps(value("rate_mbps")))
+    frequency_hz = gigahertz(value("frequency_ghz"))
+    weather = None
+    if links.weather == "itu":
+        assert links.weather_availability_percent is not None
+        availability = percent(links.weather_availability_percent)
+        weather = attenuation_table(stations, frequency_hz, availability, links.station_antenna_m)
+    return RfRate(
+        eirp_dbw=value("eirp_dbw"),
+        g_over_t_db_k=value("g_over_t_db_k"),
+        frequency_hz=frequency_hz,
+        bandwidth_hz=megahertz(value("bandwidth_mhz")),
+        margin_db=value("margin_db"),
+        gas_zenith_db=value("gas_zenith_db") if weather is None else 0.0,
+        weather=weather,
+    )
+
+
+def _isl_rate(links: Links, rate_mbps: float | None) -> RateModel:
+    """The rate model of inter-satellite links of one kind."""
+    if links.isl_rate_model == "fixed":
+        assert rate_mbps is not None
+        return FixedRate(mbps(rate_mbps))
+    assert links.optical_power_w is not None and links.optical_aperture_m is not None
+    assert links.optical_photons_per_bit is not None and links.optical_max_rate_mbps is not None
+    return OpticalRate(
+        power_w=links.optical_power_w,
+        transmit_aperture_m=links.optical_aperture_m,
+        receive_aperture_m=links.optical_aperture_m,
+        wavelength_m=nanometres(links.optical_wavelength_nm),
+        photons_per_bit=links.optical_photons_per_bit,
+        max_rate_bps=mbps(links.optical_max_rate_mbps),
+        pointing_error_rad=microradians(links.optical_pointing_error_urad),
+        losses_db=links.optical_losses_db,
+        halvings=OPTICAL_HALVINGS,
     )
 
 
@@ -131,9 +213,10 @@ def build_contacts(scenario: Scenario) -> ContactPlan:
     """Who can talk to whom over the scenario's horizon; no key of [method] or [train] changes it.
 
     Raises:
-        InputError, PlanError: As `build_constellation`, or SGP4 refuses a satellite.
+        InputError, PlanError: As `build_constellation`, SGP4 refuses a satellite, or a fault names no node.
+        MissingExtra: As `link_spec`.
     """
-    return find_contacts(
+    plan = find_contacts(
         build_constellation(scenario),
         build_stations(scenario),
         link_spec(scenario),
@@ -141,6 +224,21 @@ def build_contacts(scenario: Scenario) -> ContactPlan:
         hours(scenario.time.duration_h),
         scenario.time.search_step_s,
     )
+    return without(plan, [_outage(fault, plan.nodes) for fault in scenario.fault])
+
+
+def _outage(fault: Fault, nodes: Nodes) -> Outage:
+    other = _node(fault.link_to, nodes) if fault.link_to else None
+    return Outage(_node(fault.node, nodes), other, hours(fault.from_h), hours(fault.until_h))
+
+
+def _node(name: str, nodes: Nodes) -> int:
+    names = (*nodes.satellite_names, *nodes.station_names)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"names are such as {names[0]} and {names[-1]}"
+        raise PlanError(f"fault: there is no satellite or ground station {name!r}; {hint}")
+    return names.index(name)
 
 
 def build_system(scenario: Scenario) -> System:

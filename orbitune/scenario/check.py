@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 from orbitune.errors import Problem
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Key, Scenario, keys_of
+from orbitune.scenario.keys import Key, keys_of
+from orbitune.scenario.schema import ARRAYS, OPTIONAL, SECTIONS, Scenario
 from orbitune.scenario.sources import COMMAND_LINE, Entry, Written, did_you_mean, items_of
 
-_TLE_FOLDER = resources.files("orbitune") / "data" / "tle"
+_ELEMENTS_FOLDER = resources.files("orbitune") / "data" / "tle"
 
 _EARLIEST, _LATEST = datetime(1957, 1, 1, tzinfo=UTC), datetime(2057, 1, 1, tzinfo=UTC)
 """What the two-digit year of an element set can mean (Space-Track: 57-99 is 19xx, 00-56 is 20xx)."""
@@ -32,7 +34,7 @@ def check(written: Written) -> Checked:
     checked = Checked()
     _check_keys(checked, written, "", keys_of(Scenario))
     for name in ARRAYS:
-        if name not in written.counts and not _complained(written, name):
+        if name not in (*written.counts, *OPTIONAL) and not _complained(written, name):
             checked.problems.append(_missing_section(written, name))
     for place, section in items_of(written):
         if place in SECTIONS and not any(key.startswith(place + ".") for key in written.entries):
@@ -122,6 +124,8 @@ def _convert(key: Key, entry: Entry) -> object:
         raise _Wrong(f"must be {key.allowed}, not {_type_words(value)}")
     if isinstance(value, str):
         return _text(key, value, entry.folder)
+    if isinstance(value, list):
+        return _mask(key, value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not key.low <= value <= key.high or (key.above and value <= key.low):
             raise _Wrong(f"must be {key.allowed}")
@@ -133,6 +137,8 @@ def _has_type(value: object, kind: type) -> bool:
     """Whether it is of that kind; a whole number may stand for a float, a truth value for nothing else."""
     if isinstance(value, bool):
         return kind is bool
+    if kind is tuple:
+        return isinstance(value, list)
     return isinstance(value, (int, float) if kind is float else kind)
 
 
@@ -185,12 +191,36 @@ def _station(value: str, folder: Path) -> str:
     return value
 
 
-def _tle(value: str, folder: Path) -> str:
+def _node(value: str, folder: Path) -> str:
+    """Whether there is such a node is known only when the constellation is built."""
+    return value.strip()
+
+
+def _mask(key: Key, points: list[object]) -> tuple[tuple[float, float], ...]:
+    mask = tuple(_point(key, point) for point in points)
+    azimuths = [azimuth for azimuth, _ in mask]
+    if any(later <= earlier for earlier, later in pairwise(azimuths)):
+        raise _Wrong(f"must be {key.allowed}; these azimuths do not rise: {', '.join(f'{a:g}' for a in azimuths)}")
+    return mask
+
+
+def _point(key: Key, point: object) -> tuple[float, float]:
+    plain = isinstance(point, (list, tuple)) and len(point) == 2 and all(_has_type(part, float) for part in point)
+    if not plain:
+        raise _Wrong(f"must be {key.allowed}; this is no pair of numbers: {point}")
+    assert isinstance(point, (list, tuple))
+    azimuth, elevation = float(point[0]), float(point[1])
+    if not (0 <= azimuth < 360 and 0 <= elevation <= 89):
+        raise _Wrong(f"must be {key.allowed}; out of range: [{azimuth:g}, {elevation:g}]")
+    return azimuth, elevation
+
+
+def _elements(value: str, folder: Path) -> str:
     """An absolute path, or the bare name of a shipped file, so that a resolved scenario can move."""
     path = (folder / value).resolve()
     if value and path.is_file():
         return str(path)
-    shipped = tuple(sorted(entry.name for entry in _TLE_FOLDER.iterdir() if entry.name.endswith(".tle")))
+    shipped = tuple(sorted(entry.name for entry in _ELEMENTS_FOLDER.iterdir() if entry.name.endswith(".tle")))
     if value in shipped:
         return value
     raise _Wrong(
@@ -198,4 +228,10 @@ def _tle(value: str, folder: Path) -> str:
     )
 
 
-_FORMS: dict[str, Callable[[str, Path], str]] = {"utc": _utc, "name": _name, "station": _station, "tle": _tle}
+_FORMS: dict[str, Callable[[str, Path], str]] = {
+    "utc": _utc,
+    "name": _name,
+    "station": _station,
+    "node": _node,
+    "elements": _elements,
+}

@@ -8,8 +8,9 @@ from typing import Any
 
 from orbitune.errors import ScenarioError
 from orbitune.scenario.check import check
+from orbitune.scenario.keys import keys_of
 from orbitune.scenario.rules import contradictions, fix_reconstructed
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario, keys_of
+from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario
 from orbitune.scenario.sources import read
 
 
@@ -40,7 +41,9 @@ def _build(values: Mapping[str, object], counts: Mapping[str, int]) -> Scenario:
     content: dict[str, Any] = {key.name: values[key.name] for key in keys_of(Scenario)}
     for name, section in SECTIONS.items():
         if name in ARRAYS:
-            content[name] = tuple(_section(section, f"{name}.{number}", values) for number in range(counts[name]))
+            content[name] = tuple(
+                _section(section, f"{name}.{number}", values) for number in range(counts.get(name, 0))
+            )
         else:
             content[name] = _section(section, name, values)
     return Scenario(**content)

@@ -14,6 +14,7 @@ from typing import Any
 
 from orbitune.errors import Problem
 from orbitune.model.profile import load_profile
+from orbitune.orbit.constellation import WALKER_KINDS
 from orbitune.scenario.schema import NO_DATASET
 from orbitune.scenario.sources import COMMAND_LINE, Entry, Written
 from orbitune.units import EARTH_RADIUS_M, km
@@ -90,7 +91,7 @@ def _problem(written: Written, key: str, value: object, message: str) -> Problem
 def walker_numbers(view: View) -> Found:
     """A Walker pattern has whole planes, and its phasing is below their number."""
     for shell in view.items("shell"):
-        if view[f"{shell}.kind"] == "tle":
+        if view[f"{shell}.kind"] not in WALKER_KINDS:
             continue
         satellites, planes = view[f"{shell}.satellites"], view[f"{shell}.planes"]
         if satellites % planes:
@@ -99,16 +100,29 @@ def walker_numbers(view: View) -> Found:
             yield f"{shell}.phasing", f"must be below planes = {planes}"
 
 
-def rings_need_walker(view: View) -> Found:
-    """Element sets say nothing of links, so their satellites form no rings and no grid between planes."""
-    if all(view[f"{shell}.kind"] != "tle" for shell in view.items("shell")):
+def rings_need_planes(view: View) -> Found:
+    """Element sets say nothing of planes, so their satellites form no rings; nor do satellites without terminals."""
+    if view["links.isl_intra_enabled"] and all(view[f"{shell}.kind"] != "elements" for shell in view.items("shell")):
         return
+    who = (
+        "satellites of element sets" if view["links.isl_intra_enabled"] else "with links.isl_intra_enabled = false they"
+    )
     if view["method.name"] == "reconstructed":
-        yield "method.name", "needs rings, and satellites of a TLE file have none; choose another method"
+        yield "method.name", f"needs rings, and {who} form none; choose another method"
     elif view["method.intra_orbit"] != "none":
-        yield "method.intra_orbit", 'satellites of a TLE file form no rings; set method.intra_orbit = "none"'
-    if view["method.inter_orbit"] != "via_ground":
-        yield "method.inter_orbit", 'satellites of a TLE file hold no links; set method.inter_orbit = "via_ground"'
+        yield "method.intra_orbit", f'{who} form no rings; set method.intra_orbit = "none"'
+
+
+def grid_needs_walker(view: View) -> Found:
+    """Only a Walker pattern has a next plane, in which each satellite keeps one partner."""
+    if view["links.isl_inter_policy"] == "grid":
+        others = [shell for shell in view.items("shell") if view[f"{shell}.kind"] not in WALKER_KINDS]
+        if others:
+            kind = view[f"{others[0]}.kind"]
+            message = (
+                f'joins planes of Walker patterns, and {others[0]}.kind = "{kind}"; choose "nearest", "visible", "none"'
+            )
+            yield "links.isl_inter_policy", message
 
 
 def rings_in_sight(view: View) -> Found:
@@ -120,7 +134,7 @@ def rings_in_sight(view: View) -> Found:
         return
     lowest_m = EARTH_RADIUS_M + km(view["links.grazing_altitude_km"])
     for shell in view.items("shell"):
-        if view[f"{shell}.kind"] == "tle" or view[f"{shell}.satellites"] % view[f"{shell}.planes"]:
+        if view[f"{shell}.kind"] not in WALKER_KINDS or view[f"{shell}.satellites"] % view[f"{shell}.planes"]:
             continue
         number = view[f"{shell}.satellites"] // view[f"{shell}.planes"]
         radius_m = EARTH_RADIUS_M + km(view[f"{shell}.altitude_km"])
@@ -135,11 +149,11 @@ def rings_in_sight(view: View) -> Found:
 
 
 def trees_need_links(view: View) -> Found:
-    """A tree between planes needs links between planes."""
-    if view["method.inter_orbit"] == "earliest_tree" and not view["links.isl_inter_enabled"]:
+    """Ways that stay in space need links between planes."""
+    if view["method.inter_orbit"] in ("chain", "earliest_tree", "sharded", "exact") and view["links.isl_inter_policy"] == "none":
         yield (
             "method.inter_orbit",
-            'needs links between planes, and links.isl_inter_enabled = false; set it to true or choose "via_ground"',
+            'needs links between planes, and links.isl_inter_policy = "none"; change it or choose "via_ground"',
         )
 
 
@@ -147,7 +161,7 @@ def rays_below_satellites(view: View) -> Found:
     """A ray between satellites is never above them, so none could clear such a height."""
     lowest_km = view["links.grazing_altitude_km"]
     for shell in view.items("shell"):
-        if view[f"{shell}.kind"] != "tle" and view[f"{shell}.altitude_km"] <= lowest_km:
+        if view[f"{shell}.kind"] in WALKER_KINDS and view[f"{shell}.altitude_km"] <= lowest_km:
             message = f"must be below {shell}.altitude_km = {view[f'{shell}.altitude_km']:g}, or no link can exist"
             yield "links.grazing_altitude_km", message
 
@@ -182,9 +196,18 @@ def station_names_once(view: View) -> Found:
     yield from _once(view, "ground_station", "name", "is the name of an earlier station; names must differ")
 
 
-def tle_files_once(view: View) -> Found:
+def element_files_once(view: View) -> Found:
     """A file read twice would put two satellites in one place."""
-    yield from _once(view, "shell", "tle_file", "is the file of an earlier shell already")
+    yield from _once(view, "shell", "elements_file", "is the file of an earlier shell already")
+
+
+def faults_in_order(view: View) -> Found:
+    """A fault ends after it begins, and has two different ends where it is a link's."""
+    for fault in view.items("fault"):
+        if view[f"{fault}.until_h"] <= view[f"{fault}.from_h"]:
+            yield f"{fault}.until_h", f"must lie after from_h = {view[f'{fault}.from_h']:g}"
+        if view[f"{fault}.link_to"] == view[f"{fault}.node"]:
+            yield f"{fault}.link_to", "is the node itself; name the other end of the link, or remove the key"
 
 
 def _once(view: View, name: str, key: str, message: str) -> Found:
@@ -205,7 +228,8 @@ def slot_in_time(view: View) -> Found:
 
 RULES: tuple[Callable[[View], Found], ...] = (
     walker_numbers,
-    rings_need_walker,
+    rings_need_planes,
+    grid_needs_walker,
     rings_in_sight,
     trees_need_links,
     rays_below_satellites,
@@ -213,7 +237,8 @@ RULES: tuple[Callable[[View], Found], ...] = (
     weights_at_hand,
     batch_in_samples,
     station_names_once,
-    tle_files_once,
+    element_files_once,
+    faults_in_order,
     slot_in_time,
 )
 """All rules; one that is not listed here is not applied."""

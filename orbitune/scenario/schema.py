@@ -6,124 +6,24 @@ the declarations below. Values stay in the units their names say; `build` turns 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from functools import cache
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from orbitune.imagery.assign import HOW
 from orbitune.imagery.scene import SCENES
+from orbitune.links.isl import POLICIES
 from orbitune.model.partition import OPTIMIZER_COPIES, TRAINS
 from orbitune.model.profile import shipped_profiles
+from orbitune.orbit.catalogue import LEAVE_OUT, REFUSE
 from orbitune.orbit.constellation import WALKER_KINDS
+from orbitune.scenario.keys import key, keys_of
 
 NO_DATASET = "none"
 """`data.dataset` of a scenario that is planned and not trained."""
 
-REQUIRED = ...
-"""Default of a key that has none."""
-
 LARGEST_SEED = 2**63 - 1
 """Largest integer that every TOML reader keeps (TOML 1.0, section Integer)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a scenario.
-
-    Attributes:
-        doc: What it means, in one line.
-        default: Its value where nothing is written; `REQUIRED` where it has to be written.
-        unit: Unit as printed, "" for none.
-        low, high: Inclusive range of a number. With `above`, `low` itself is not allowed.
-        choices: Allowed words, empty for any.
-        form: What a text must look like: "utc", "name", "station" or "tle" (see `check`).
-        only_if: (other key of the section, its values) with which this key means something; elsewhere it is left out.
-        name, kind: Filled in from the declaration; `kind` is bool, int, float or str.
-    """
-
-    doc: str
-    default: object = REQUIRED
-    unit: str = ""
-    low: float = 0
-    high: float = 0
-    above: bool = False
-    choices: tuple[str, ...] = ()
-    form: str = ""
-    only_if: tuple[str, tuple[object, ...]] | None = None
-    name: str = ""
-    kind: type = str
-
-    @property
-    def required(self) -> bool:
-        """Whether it must be written wherever it applies."""
-        return self.default is REQUIRED
-
-    @property
-    def left_out(self) -> object:
-        """Its value in a scenario where it does not apply."""
-        return None if self.required else self.default
-
-    def applies(self, values: Mapping[str, object]) -> bool:
-        """Whether it means something beside these values of its section; unknown values count as fitting."""
-        return self.only_if is None or values.get(self.only_if[0], self.only_if[1][0]) in self.only_if[1]
-
-    @property
-    def allowed(self) -> str:
-        """What may be written, in words that continue "must be ..."."""
-        if self.choices:
-            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
-        if self.kind is bool:
-            return "true or false"
-        if self.kind is str:
-            return FORM_WORDS[self.form]
-        number = "a whole number" if self.kind is int else "a number"
-        return f"{number} {self.range_words} {self.unit}".rstrip()
-
-    @property
-    def range_words(self) -> str:
-        """The range of a number: "from 1 to 16", "above 0 and at most 2160"."""
-        low, high = _number(self.low), _number(self.high)
-        return f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-FORM_WORDS = {
-    "": "a text",
-    "utc": 'a UTC time from 1957 to 2056 such as "2025-03-20T00:00:00Z"',
-    "name": "a name of small letters, digits and hyphens",
-    "station": "a name of letters, digits, spaces, hyphens and apostrophes",
-    "tle": "the path of a TLE file, counted from this file, or the name of a shipped one",
-}
-
-
-def key(doc: str, **rules: Any) -> Any:
-    """A dataclass field that carries its `Key`."""
-    declared = Key(doc, **rules)
-    if declared.only_if is None and declared.required:
-        return field(metadata={"key": declared})
-    return field(default=declared.left_out, metadata={"key": declared})
-
-
-@cache
-def keys_of(section: type) -> tuple[Key, ...]:
-    """The keys of a section in the order of their declaration."""
-    hints = get_type_hints(section)
-    return tuple(
-        replace(f.metadata["key"], name=f.name, kind=_plain_type(hints[f.name]))
-        for f in fields(section)
-        if "key" in f.metadata
-    )
-
-
-def _plain_type(hint: Any) -> type:
-    """`int` for int and for int | None."""
-    found: type = next((part for part in get_args(hint) if part is not NoneType), hint)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,21 +36,40 @@ class Time:
 
 
 _WALKER = ("kind", WALKER_KINDS)
-_TLE = ("kind", ("tle",))
+_CATALOGUE = ("kind", ("elements",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shell:
-    """One group of satellites: a Walker pattern i:t/p/f, or the element sets of a file."""
+    """One group of satellites: a Walker pattern, published element sets, or a table of orbits of your own.
 
-    kind: str = key("how the orbits are given", choices=(*WALKER_KINDS, "tle"))
-    satellites: int | None = key("number of satellites (t)", low=1, high=10000, only_if=_WALKER)
+    `walker = "53:1584/72/39"` is short for the four keys inclination_deg, satellites, planes and phasing (i:t/p/f).
+    """
+
+    kind: str = key("how the orbits are given", choices=(*WALKER_KINDS, "elements", "custom"))
+    satellites: int | None = key("number of satellites (t)", low=1, high=100000, only_if=_WALKER)
     planes: int | None = key("number of planes (p); divides satellites", low=1, high=1000, only_if=_WALKER)
     phasing: int | None = key("phasing between planes (f), below planes", high=999, only_if=_WALKER)
-    altitude_km: float | None = key("above the equatorial radius", unit="km", low=200, high=36000, only_if=_WALKER)
+    altitude_km: float | None = key(
+        "mean semi-major axis (Brouwer, as SGP4 uses it) above the equatorial radius of 6378.135 km",
+        unit="km",
+        low=200,
+        high=36000,
+        only_if=_WALKER,
+    )
     inclination_deg: float | None = key("inclination", unit="deg", high=180, only_if=_WALKER)
     raan_deg: float = key("node of the first plane", default=0.0, unit="deg", high=360, only_if=_WALKER)
-    tle_file: str | None = key("file of two-line element sets", form="tle", only_if=_TLE)
+    elements_file: str | None = key(
+        "element sets (TLE, or OMM as CSV, JSON or XML); with custom, a table of mean elements at the start (CSV)",
+        form="elements",
+        only_if=("kind", ("elements", "custom")),
+    )
+    unusable: str = key(
+        "what to do with decayed, repeated and stale element sets; what is left out is always listed",
+        default=REFUSE,
+        choices=(REFUSE, LEAVE_OUT),
+        only_if=_CATALOGUE,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,27 +82,163 @@ class GroundStation:
     altitude_m: float = key("above the WGS 84 ellipsoid", default=0.0, unit="m", low=-500, high=9000)
     antennas: int = key("satellites it can serve in one moment", default=1, low=1, high=1000)
     min_elevation_deg: float = key("elevation mask", default=10.0, unit="deg", high=89)
+    horizon_mask_deg: tuple[tuple[float, float], ...] = key(
+        "elevation mask by azimuth (clockwise from north), straight between the points, on top of min_elevation_deg",
+        default=(),
+        unit="deg",
+        form="mask",
+    )
 
 
+ANY_RANGE_RATE_M_S, ANY_SLEW_DEG_S = 20e3, 180.0
+"""Beyond what satellites do: two in low orbit never part faster than 16 km/s, no terminal turns faster than this."""
+
+_LINKED = ("isl_inter_policy", ("grid", "nearest", "visible"))
 _RATE: dict[str, Any] = {"unit": "Mbit/s", "high": 10**6, "above": True}
+
+
+def _radio(switch: str) -> dict[str, dict[str, Any]]:
+    """The keys of a radio link budget, which mean something where `switch` says "rf"."""
+    only_if = (switch, ("rf",))
+    return {
+        "eirp": {"unit": "dBW", "low": -50, "high": 100, "only_if": only_if},
+        "g_over_t": {"unit": "dB/K", "low": -50, "high": 60, "only_if": only_if},
+        "frequency": {"unit": "GHz", "low": 0.1, "high": 100, "only_if": only_if},
+        "bandwidth": {"unit": "MHz", "high": 10000, "above": True, "only_if": only_if},
+        "margin": {"default": 3.0, "unit": "dB", "high": 40, "only_if": only_if},
+        "gas": {"default": 0.0, "unit": "dB", "high": 40, "only_if": only_if},
+    }
+
+
+_DOWN, _UP = _radio("downlink_rate_model"), _radio("uplink_rate_model")
+_OPTICAL = ("isl_rate_model", ("optical",))
+_ITU = ("weather", ("itu",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """What links can do; a rate holds for the whole of a contact, in each direction."""
+    """What links can do. A fixed rate holds for a whole contact; a budget gives pieces of a pass their own rates."""
 
-    downlink_rate_mbps: float = key("satellite to station", **_RATE)
-    uplink_rate_mbps: float = key("station to satellite", **_RATE)
-    isl_intra_rate_mbps: float = key("between neighbours in a plane", **_RATE)
-    isl_inter_rate_mbps: float = key("between planes", **_RATE)
+    downlink_rate_model: str = key(
+        "a fixed rate, or a radio link budget with adaptive DVB-S2X", default="fixed", choices=("fixed", "rf")
+    )
+    downlink_rate_mbps: float | None = key("satellite to station", only_if=("downlink_rate_model", ("fixed",)), **_RATE)
+    downlink_eirp_dbw: float | None = key("power and gain of the satellite", **_DOWN["eirp"])
+    downlink_g_over_t_db_k: float | None = key("figure of merit of a station", **_DOWN["g_over_t"])
+    downlink_frequency_ghz: float | None = key("carrier", **_DOWN["frequency"])
+    downlink_bandwidth_mhz: float | None = key("occupied, symbols times 1.2", **_DOWN["bandwidth"])
+    downlink_margin_db: float = key("set aside for pointing, polarisation and the modem", **_DOWN["margin"])
+    downlink_gas_zenith_db: float = key("loss of the clear air at the zenith", **_DOWN["gas"])
+    uplink_rate_model: str = key("the same for the way up", default="fixed", choices=("fixed", "rf"))
+    uplink_rate_mbps: float | None = key("station to satellite", only_if=("uplink_rate_model", ("fixed",)), **_RATE)
+    uplink_eirp_dbw: float | None = key("power and gain of a station", **_UP["eirp"])
+    uplink_g_over_t_db_k: float | None = key("figure of merit of the satellite", **_UP["g_over_t"])
+    uplink_frequency_ghz: float | None = key("carrier", **_UP["frequency"])
+    uplink_bandwidth_mhz: float | None = key("occupied, symbols times 1.2", **_UP["bandwidth"])
+    uplink_margin_db: float = key("set aside for pointing, polarisation and the modem", **_UP["margin"])
+    uplink_gas_zenith_db: float = key("loss of the clear air at the zenith", **_UP["gas"])
+    weather: str = key(
+        "losses of radio links in the air: the zenith loss above, or ITU-R rain, cloud, gas and scintillation for each "
+        "station (extra itu)",
+        default="none",
+        choices=("none", "itu"),
+    )
+    weather_availability_percent: float | None = key(
+        "share of the year in which the loss is not exceeded", unit="%", low=50, high=99.999, only_if=_ITU
+    )
+    station_antenna_m: float = key(
+        "diameter of a station's antenna, which smooths scintillation",
+        default=5.0,
+        unit="m",
+        low=0.1,
+        high=100,
+        only_if=_ITU,
+    )
+    isl_rate_model: str = key(
+        "fixed rates between satellites, or an optical link budget", default="fixed", choices=("fixed", "optical")
+    )
+    isl_intra_rate_mbps: float | None = key(
+        "between neighbours in a plane", only_if=("isl_rate_model", ("fixed",)), **_RATE
+    )
+    isl_inter_rate_mbps: float | None = key("between planes", only_if=("isl_rate_model", ("fixed",)), **_RATE)
+    optical_power_w: float | None = key("sent by a laser terminal", unit="W", high=1000, above=True, only_if=_OPTICAL)
+    optical_aperture_m: float | None = key("of both telescopes", unit="m", high=10, above=True, only_if=_OPTICAL)
+    optical_wavelength_nm: float = key("wavelength", default=1550.0, unit="nm", low=300, high=12000, only_if=_OPTICAL)
+    optical_photons_per_bit: float | None = key("sensitivity of the receiver", high=10**6, above=True, only_if=_OPTICAL)
+    optical_max_rate_mbps: float | None = key(
+        "greatest rate; with less light, a half, a quarter ... of it", only_if=_OPTICAL, **_RATE
+    )
+    optical_pointing_error_urad: float = key("off the axis", default=0.0, unit="urad", high=10000, only_if=_OPTICAL)
+    optical_losses_db: float = key("optics, coupling and margin", default=3.0, unit="dB", high=60, only_if=_OPTICAL)
     backhaul_rate_mbps: float = key("between a station and the server", **_RATE)
     grazing_altitude_km: float = key("lowest height of an inter-satellite ray", unit="km", high=1000)
-    isl_inter_max_range_km: float = key("longest link between planes", unit="km", high=100000, above=True)
-    isl_inter_enabled: bool = key("whether satellites of neighbouring planes hold links")
+    isl_intra_enabled: bool = key("whether neighbours in a plane hold links", default=True)
+    isl_inter_policy: str = key(
+        "who links to whom between planes: nobody; the neighbour in the next plane; the nearest in sight, chosen anew; "
+        "everybody in sight, chosen by the schedule",
+        choices=POLICIES,
+    )
+    isl_inter_max_range_km: float | None = key(
+        "longest link between planes", unit="km", high=100000, above=True, only_if=_LINKED
+    )
+    isl_inter_max_range_rate_m_s: float = key(
+        "fastest change of a link's length (Doppler); satellites in low orbit stay below 16000",
+        default=ANY_RANGE_RATE_M_S,
+        unit="m/s",
+        high=ANY_RANGE_RATE_M_S,
+        above=True,
+        only_if=_LINKED,
+    )
+    isl_inter_max_slew_deg_s: float = key(
+        "fastest turn of a terminal, seen from its nadir-pointing satellite",
+        default=ANY_SLEW_DEG_S,
+        unit="deg/s",
+        high=ANY_SLEW_DEG_S,
+        above=True,
+        only_if=_LINKED,
+    )
+    isl_inter_polar_cutoff_deg: float = key(
+        "latitude beyond which links between planes are off",
+        default=90.0,
+        unit="deg",
+        high=90,
+        above=True,
+        only_if=_LINKED,
+    )
+    isl_inter_cross_seam: bool = key(
+        "whether links may join planes that fly against each other",
+        default=False,
+        only_if=("isl_inter_policy", ("nearest", "visible")),
+    )
+    isl_inter_repoint_s: float = key(
+        "time between two choices of the nearest",
+        default=60.0,
+        unit="s",
+        low=1,
+        high=3600,
+        only_if=("isl_inter_policy", ("nearest",)),
+    )
+    isl_inter_acquisition_s: float = key(
+        "from pointing at a new partner to the first bit; windows begin that much later",
+        default=0.0,
+        unit="s",
+        high=600,
+        only_if=_LINKED,
+    )
     hop_latency_ms: float = key("added to each hop beside the time of light", unit="ms", high=1000)
     full_duplex: bool = key("whether a terminal sends and receives at once")
     satellite_ground_terminals: int = key("stations a satellite can point at in one moment", low=1, high=16)
     satellite_inter_terminals: int = key("satellites of other planes it can point at in one moment", low=1, high=16)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """A node or a link that is out of order for a while: its contacts are cut out of the plan."""
+
+    node: str = key("name of a satellite or a ground station", form="node")
+    link_to: str = key("name of the other end, where only one link is out", default="", form="node")
+    from_h: float = key("when it begins", default=0.0, unit="h", high=2160)
+    until_h: float = key("when it is over; the longest plan ends at 2160", default=2160.0, unit="h", high=2160)
 
 
 _SPEED: dict[str, Any] = {"unit": "GFLOP/s", "high": 10**9, "above": True}
@@ -272,8 +327,11 @@ class Method:
     name: str = key("scheme", choices=("collaborative", "reconstructed", "onboard", "download"))
     codec: str = key("number format on the links", choices=("fp32", "fp16"))
     intra_orbit: str = key("way around a plane", choices=("none", "relay", "ring", "bidirectional"))
-    satellite_ground: str = key("way between satellites and stations", choices=("direct", "max_flow"))
-    inter_orbit: str = key("way between planes", choices=("via_ground", "earliest_tree"))
+    satellite_ground: str = key("way between satellites and stations", choices=("direct", "gateway", "max_flow", "quickest"))
+    inter_orbit: str = key(
+        "way between planes",
+        choices=("via_ground", "chain", "earliest_tree", "mixed_tree", "sharded", "quickest", "exact"),
+    )
     slot_s: float = key("time step of the flow network of max_flow", unit="s", low=1, high=3600)
     preloaded: bool = key("whether satellites hold the weights before the start")
     deliver_to: str = key("who holds the trained model at the end", choices=("server", "satellites"))
@@ -289,6 +347,7 @@ class Scenario:
     shell: tuple[Shell, ...]
     ground_station: tuple[GroundStation, ...]
     links: Links
+    fault: tuple[Fault, ...] = ()
     satellite: Satellite
     server: Server
     model: Model
@@ -302,6 +361,7 @@ SECTIONS: dict[str, type] = {
     "shell": Shell,
     "ground_station": GroundStation,
     "links": Links,
+    "fault": Fault,
     "satellite": Satellite,
     "server": Server,
     "model": Model,
@@ -311,8 +371,11 @@ SECTIONS: dict[str, type] = {
 }
 """Sections in the order they are written."""
 
-ARRAYS = ("shell", "ground_station")
-"""Sections that are lists: [[shell]], [[ground_station]]."""
+ARRAYS = ("shell", "ground_station", "fault")
+"""Sections that are lists: [[shell]], [[ground_station]], [[fault]]."""
+
+OPTIONAL = ("fault",)
+"""Lists that may be empty."""
 
 
 @cache

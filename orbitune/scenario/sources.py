@@ -6,12 +6,14 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
-from orbitune.errors import InputError, Problem, ScenarioError
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario, key_names, keys_of
+from orbitune.errors import InputError, PlanError, Problem, ScenarioError
+from orbitune.orbit.constellation import walker_numbers
+from orbitune.scenario.keys import keys_of
+from orbitune.scenario.schema import ARRAYS, OPTIONAL, SECTIONS, Scenario, key_names
 
 COMMAND_LINE = "--set"
 """What stands in place of a file name for values given on the command line."""
@@ -97,16 +99,24 @@ def read(path_or_preset: str | Path, sets: Sequence[str]) -> Written:
 
 
 def _chain(path_or_preset: str | Path) -> list[Source]:
-    """The file and its ancestors, the root first."""
+    """The file and all it extends, the root first; what is extended twice counts where it comes first."""
     source = _preset(str(path_or_preset)) if str(path_or_preset) in preset_names() else _file(Path(path_or_preset))
-    chain = [source]
-    while (parent := source.table.pop("extends", None)) is not None:
-        source = _parent(source, parent)
-        if any(_identity(source) == _identity(child) for child in chain):
-            circle = " -> ".join([child.label for child in chain] + [source.label])
-            raise ScenarioError([Problem(chain[-1].label, "extends", parent, f"goes in a circle: {circle}")])
-        chain.append(source)
-    return chain[::-1]
+    return _line_up(source, [])
+
+
+def _line_up(source: Source, children: list[Source]) -> list[Source]:
+    """What the source extends in the order written, each after its own parents, then the source itself."""
+    parents = source.table.pop("extends", [])
+    chain: list[Source] = []
+    for written in parents if isinstance(parents, list) else [parents]:
+        parent = _parent(source, written)
+        line = [*children, source, parent]
+        if any(_identity(parent) == _identity(child) for child in line[:-1]):
+            circle = " -> ".join(child.label for child in line)
+            raise ScenarioError([Problem(source.label, "extends", written, f"goes in a circle: {circle}")])
+        known = {_identity(found) for found in chain}
+        chain += [found for found in _line_up(parent, line[:-1]) if _identity(found) not in known]
+    return [*chain, source]
 
 
 def _identity(source: Source) -> object:
@@ -187,7 +197,7 @@ def _add_list(written: Written, source: Source, level: int, name: str, value: ob
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         written.complain(source.label, name, value, f"is a list: write [[{name}]], with two brackets, for each item")
         return
-    if not value:
+    if not value and name not in OPTIONAL:
         written.complain(source.label, name, value, "is empty; at least one is needed")
     written.entries = {key: entry for key, entry in written.entries.items() if not key.startswith(name + ".")}
     written.counts[name] = len(value)
@@ -198,10 +208,27 @@ def _add_list(written: Written, source: Source, level: int, name: str, value: ob
 
 def _add_leaf(written: Written, key: str, entry: Entry) -> None:
     place, _, last = key.rpartition(".")
-    if f"{_first_item(place)}.{last}" in key_names():
+    if f"{_first_item(place)}.{last}" == "shell.0.walker":
+        _add_walker(written, place, entry)
+    elif f"{_first_item(place)}.{last}" in key_names():
         written.entries[key] = entry
     else:
         written.complain(entry.file, key, entry.value, _unknown(key))
+
+
+def _add_walker(written: Written, place: str, entry: Entry) -> None:
+    """`walker = "53:1584/72/39"` stands for the four keys of the field's notation i:t/p/f."""
+    try:
+        numbers = walker_numbers(str(entry.value))
+    except PlanError as error:
+        written.complain(entry.file, f"{place}.walker", entry.value, str(error))
+        return
+    for name, value in zip(("inclination_deg", "satellites", "planes", "phasing"), numbers, strict=True):
+        beside = written.entries.get(f"{place}.{name}")
+        if beside is not None and beside.level == entry.level:
+            message = f"says {name} = {value:g} too; write the notation or the single keys, not both"
+            written.complain(entry.file, f"{place}.walker", entry.value, message)
+        written.entries[f"{place}.{name}"] = replace(entry, value=value)
 
 
 def _unknown(key: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from orbitune.model.profile import load_profile
 from orbitune.orbit.constellation import WALKER_KINDS
+from orbitune.scenario.keys import Key, keys_of
 from orbitune.scenario.load import load
-from orbitune.scenario.schema import ARRAYS, NO_DATASET, SECTIONS, Key, Scenario, Shell, keys_of
+from orbitune.scenario.schema import ARRAYS, NO_DATASET, OPTIONAL, SECTIONS, Fault, Links, Scenario, Shell
 
 
 def dump(scenario: Scenario) -> str:
@@ -54,6 +55,8 @@ def _toml(value: object) -> str:
     """A value as TOML writes it; floats keep every bit (Python's shortest repr)."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes, and the one it lacks
     return repr(value)
@@ -109,7 +112,7 @@ def _offered_lists(scenario: Scenario) -> Iterator[str]:
     """The first shell and the first station. A list in this file replaces the preset's whole list."""
     yield ""
     yield "# Your own satellites or stations; a list written here replaces the whole list of the preset."
-    for name in ARRAYS:
+    for name in ("shell", "ground_station"):
         yield f"# [[{name}]]"
         yield from (f"# {line}" for line in _key_lines(_sections(scenario, name)[0]))
         yield ""
@@ -117,6 +120,8 @@ def _offered_lists(scenario: Scenario) -> Iterator[str]:
 
 def _offered_keys(scenario: Scenario) -> Iterator[str]:
     for name, section in SECTIONS.items():
+        if name in OPTIONAL:
+            continue
         values = {key.name: getattr(_sections(scenario, name)[0], key.name) for key in keys_of(section)}
         offered = [key for key in keys_of(section) if f"{name}.{key.name}" in OFFERED and key.applies(values)]
         if offered:
@@ -135,6 +140,7 @@ def describe(scenario: Scenario) -> list[tuple[str, str]]:
         *(("constellation", _shell_words(shell)) for shell in scenario.shell),
         ("ground stations", _station_words(scenario)),
         ("links", _link_words(scenario)),
+        *(("fault", _fault_words(fault)) for fault in scenario.fault),
         ("satellite", _computer_words(scenario.satellite.sustained_gflops, scenario.satellite.memory_gb)
          + f", {scenario.satellite.compute_power_w:g} W"),
         ("server", _computer_words(scenario.server.sustained_gflops, scenario.server.memory_gb)),
@@ -165,8 +171,10 @@ def _computer_words(gflops: float, memory_gb: float) -> str:
 
 
 def _shell_words(shell: Shell) -> str:
+    if shell.kind == "custom":
+        return f"orbits of {shell.elements_file}"
     if shell.kind not in WALKER_KINDS:
-        return f"element sets of {shell.tle_file}"
+        return f"element sets of {shell.elements_file}; unusable ones: {shell.unusable.replace('_', ' ')}"
     kind = shell.kind.replace("-", " ").capitalize()
     pattern = f"{shell.satellites}/{shell.planes}/{shell.phasing}"
     return f"{kind} {pattern} at {shell.altitude_km:g} km, {shell.inclination_deg:g} deg: {shell.satellites} satellites"
@@ -176,19 +184,45 @@ def _station_words(scenario: Scenario) -> str:
     stations = scenario.ground_station
     masks = sorted({station.min_elevation_deg for station in stations})
     mask = " to ".join(f"{value:g}" for value in dict.fromkeys((masks[0], masks[-1])))
+    by_azimuth = sum(bool(station.horizon_mask_deg) for station in stations)
+    masked = f", {by_azimuth} of them with a mask by azimuth" if by_azimuth else ""
     antennas = sum(station.antennas for station in stations)
     names = ", ".join(station.name for station in stations)
-    return f"{len(stations)} with {_count(antennas, 'antenna')}, above {mask} deg: {names}"
+    return f"{len(stations)} with {_count(antennas, 'antenna')}, above {mask} deg{masked}: {names}"
 
 
 def _link_words(scenario: Scenario) -> str:
     links = scenario.links
-    between = rate_words(links.isl_inter_rate_mbps) if links.isl_inter_enabled else "none"
+    policy = links.isl_inter_policy
+    between = f"{isl_rate_words(links, links.isl_inter_rate_mbps)} ({policy})" if policy != "none" else "none"
     return (
-        f"down {rate_words(links.downlink_rate_mbps)}, up {rate_words(links.uplink_rate_mbps)}, "
-        f"in plane {rate_words(links.isl_intra_rate_mbps)}, between planes {between}, "
+        f"down {radio_words(links, 'downlink')}, up {radio_words(links, 'uplink')}, "
+        f"in plane {isl_rate_words(links, links.isl_intra_rate_mbps)}, between planes {between}, "
         f"backhaul {rate_words(links.backhaul_rate_mbps)}"
     )
+
+
+def radio_words(links: Links, side: str) -> str:
+    """What downlinks or uplinks carry, in words."""
+    if getattr(links, f"{side}_rate_model") == "fixed":
+        return rate_words(getattr(links, f"{side}_rate_mbps"))
+    bandwidth = getattr(links, f"{side}_bandwidth_mhz")
+    air = f", ITU-R weather of {links.weather_availability_percent:g} %" if links.weather == "itu" else ""
+    return f"DVB-S2X in {bandwidth:g} MHz at {getattr(links, f'{side}_frequency_ghz'):g} GHz{air}"
+
+
+def isl_rate_words(links: Links, rate_mbps: float | None) -> str:
+    """What links between satellites carry, in words."""
+    if links.isl_rate_model == "fixed":
+        assert rate_mbps is not None
+        return rate_words(rate_mbps)
+    assert links.optical_max_rate_mbps is not None
+    return f"laser up to {rate_words(links.optical_max_rate_mbps)}"
+
+
+def _fault_words(fault: Fault) -> str:
+    what = f"the link of {fault.node} to {fault.link_to}" if fault.link_to else fault.node
+    return f"{what} is out from {fault.from_h:g} h to {fault.until_h:g} h"
 
 
 def _model_words(scenario: Scenario) -> str:

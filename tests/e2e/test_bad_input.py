@@ -165,7 +165,7 @@ def test_a_broken_tle_file(tmp_path: Path, lines: tuple[str, ...] | None, code: 
     if lines is not None:
         (tmp_path / "iss.tle").write_text("\n".join(lines) + "\n")
     scenario = tmp_path / "mine.toml"
-    scenario.write_text('extends = "planet-sample"\n[[shell]]\nkind = "tle"\ntle_file = "iss.tle"\n')
+    scenario.write_text('extends = "planet-sample"\n[[shell]]\nkind = "elements"\nelements_file = "iss.tle"\n')
     refused(orbitune_says("plan", str(scenario)), code, str(tmp_path / "iss.tle"), *words)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from orbitune.errors import PlanError
 from orbitune.experiment import plan_method, prepare, result_row, trainings
+from orbitune.links.exchange import csv_text
 from orbitune.links.overview import overview
 from orbitune.runs import RunFolder
 from orbitune.scenario import build
@@ -57,7 +58,7 @@ PLANS: dict[str, Change] = {
     "links.backhaul_rate_mbps": ("1000", "500", ()),
     "links.grazing_altitude_km": ("0", "150", (*THREE_PLANES, "links.isl_inter_max_range_km=20000")),
     "links.isl_inter_max_range_km": ("5400", "3000", THREE_PLANES),
-    "links.isl_inter_enabled": ("true", "false", ("method.inter_orbit=via_ground",)),
+    "links.isl_inter_policy": ("grid", "none", ("method.inter_orbit=via_ground",)),
     "links.hop_latency_ms": ("1", "2", ()),
     "links.full_duplex": ("true", "false", ()),
     "links.satellite_ground_terminals": ("1", "2", (*LONG, *NEAR)),
@@ -103,7 +104,59 @@ CURVES: dict[str, Change] = {
     "train.target_accuracy": ("0", "1", ()),
 }
 
-FILES = {"extends", "shell.0.tle_file"}
+LINKED = ("shell.0.satellites=18", "shell.0.planes=3")
+NEAREST = (*LINKED, "links.isl_inter_policy=nearest")
+RADIO_DOWN = ("links.downlink_rate_model=rf", "links.downlink_eirp_dbw=8", "links.downlink_g_over_t_db_k=28",
+              "links.downlink_frequency_ghz=8.2", "links.downlink_bandwidth_mhz=100")  # fmt: skip
+RADIO_UP = ("links.uplink_rate_model=rf", "links.uplink_eirp_dbw=40", "links.uplink_g_over_t_db_k=-15",
+            "links.uplink_frequency_ghz=2.05", "links.uplink_bandwidth_mhz=10")  # fmt: skip
+LASER = (*LINKED, "links.isl_rate_model=optical", "links.optical_power_w=0.02", "links.optical_aperture_m=0.05",
+         "links.optical_photons_per_bit=100", "links.optical_max_rate_mbps=10000")  # fmt: skip
+ITU = (*RADIO_DOWN, "links.weather=itu", "links.weather_availability_percent=99")
+NEEDS_ITUR = {"links.weather", "links.weather_availability_percent", "links.station_antenna_m"}
+
+CONTACTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ground_station.0.horizon_mask_deg": ((), ("ground_station.0.horizon_mask_deg=[[0, 40], [180, 5]]",)),
+    "links.downlink_rate_model": ((), RADIO_DOWN),
+    "links.downlink_eirp_dbw": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_eirp_dbw=11")),
+    "links.downlink_g_over_t_db_k": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_g_over_t_db_k=31")),
+    "links.downlink_frequency_ghz": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_frequency_ghz=26")),
+    "links.downlink_bandwidth_mhz": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_bandwidth_mhz=50")),
+    "links.downlink_margin_db": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_margin_db=0")),
+    "links.downlink_gas_zenith_db": (RADIO_DOWN, (*RADIO_DOWN, "links.downlink_gas_zenith_db=0.5")),
+    "links.uplink_rate_model": ((), RADIO_UP),
+    "links.uplink_eirp_dbw": (RADIO_UP, (*RADIO_UP, "links.uplink_eirp_dbw=43")),
+    "links.uplink_g_over_t_db_k": (RADIO_UP, (*RADIO_UP, "links.uplink_g_over_t_db_k=-12")),
+    "links.uplink_frequency_ghz": (RADIO_UP, (*RADIO_UP, "links.uplink_frequency_ghz=7")),
+    "links.uplink_bandwidth_mhz": (RADIO_UP, (*RADIO_UP, "links.uplink_bandwidth_mhz=5")),
+    "links.uplink_margin_db": (RADIO_UP, (*RADIO_UP, "links.uplink_margin_db=0")),
+    "links.uplink_gas_zenith_db": (RADIO_UP, (*RADIO_UP, "links.uplink_gas_zenith_db=0.5")),
+    "links.weather": (RADIO_DOWN, ITU),
+    "links.weather_availability_percent": (ITU, (*ITU, "links.weather_availability_percent=99.9")),
+    "links.station_antenna_m": (ITU, (*ITU, "links.station_antenna_m=0.5")),
+    "links.isl_intra_enabled": ((), ("links.isl_intra_enabled=false", "method.intra_orbit=none")),
+    "links.isl_rate_model": (LINKED, LASER),
+    "links.optical_power_w": (LASER, (*LASER, "links.optical_power_w=0.2")),
+    "links.optical_aperture_m": (LASER, (*LASER, "links.optical_aperture_m=0.1")),
+    "links.optical_wavelength_nm": (LASER, (*LASER, "links.optical_wavelength_nm=800")),
+    "links.optical_photons_per_bit": (LASER, (*LASER, "links.optical_photons_per_bit=1000")),
+    "links.optical_max_rate_mbps": (LASER, (*LASER, "links.optical_max_rate_mbps=9000")),
+    "links.optical_pointing_error_urad": (LASER, (*LASER, "links.optical_pointing_error_urad=20")),
+    "links.optical_losses_db": (LASER, (*LASER, "links.optical_losses_db=10")),
+    "links.isl_inter_max_range_rate_m_s": (LINKED, (*LINKED, "links.isl_inter_max_range_rate_m_s=500")),
+    "links.isl_inter_max_slew_deg_s": (LINKED, (*LINKED, "links.isl_inter_max_slew_deg_s=0.05")),
+    "links.isl_inter_polar_cutoff_deg": (LINKED, (*LINKED, "links.isl_inter_polar_cutoff_deg=60")),
+    "links.isl_inter_acquisition_s": (LINKED, (*LINKED, "links.isl_inter_acquisition_s=30")),
+    "links.isl_inter_cross_seam": (NEAREST, (*NEAREST, "links.isl_inter_cross_seam=true")),
+    "links.isl_inter_repoint_s": (NEAREST, (*NEAREST, "links.isl_inter_repoint_s=600")),
+    "fault.0.node": (("fault=[{node='Svalbard'}]",), ("fault=[{node='sat-00-00'}]",)),
+    "fault.0.link_to": (("fault=[{node='Svalbard'}]",), ("fault=[{node='Svalbard', link_to='sat-00-00'}]",)),
+    "fault.0.from_h": (("fault=[{node='Svalbard'}]",), ("fault=[{node='Svalbard', from_h=2}]",)),
+    "fault.0.until_h": (("fault=[{node='Svalbard'}]",), ("fault=[{node='Svalbard', until_h=2}]",)),
+}
+"""Keys of the contact plan: two scenarios that differ in the key alone, or in a switch and what belongs to it."""
+
+FILES = {"extends", "shell.0.elements_file", "shell.0.unusable"}
 """Keys that name files; each has a test of its own below."""
 
 
@@ -146,13 +199,26 @@ def curve(folder: Path, sets: tuple[str, ...]) -> str:
 
 
 def test_every_key_is_here() -> None:
-    assert {*PLANS, *CURVES, *FILES} == set(key_names())
+    assert {*PLANS, *CONTACTS, *CURVES, *FILES} == set(key_names())
 
 
 @pytest.mark.parametrize("key", PLANS)
 def test_a_key_of_the_plan_matters(key: str) -> None:
     one, other, beside = PLANS[key]
     assert outputs(_sets(key, one, beside)) != outputs(_sets(key, other, beside))
+
+
+@functools.cache
+def contacts(sets: tuple[str, ...]) -> str:
+    return csv_text(build.build_contacts(load("tiny", ("time.duration_h=6", *sets))))
+
+
+@pytest.mark.parametrize("key", CONTACTS)
+def test_a_key_of_the_contact_plan_matters(key: str) -> None:
+    if key in NEEDS_ITUR:
+        pytest.importorskip("itur", reason="rain, clouds and gases need the extra itu")
+    one, other = CONTACTS[key]
+    assert contacts(one) != contacts(other)
 
 
 @pytest.mark.parametrize("key", CURVES)
@@ -173,6 +239,19 @@ def test_what_is_extended_matters(tmp_path: Path) -> None:
 
 def test_the_tle_file_matters() -> None:
     beside = ("time.start_utc=2022-09-14T00:00:00Z", "train.rounds=1", "time.duration_h=48")
-    iridium = outputs((*beside, "shell.0.tle_file=iridium_sample.tle"), "planet-sample")
+    iridium = outputs((*beside, "shell.0.elements_file=iridium_sample.tle"), "planet-sample")
     planet = outputs(("train.rounds=1",), "planet-sample")
     assert iridium != planet
+
+
+def test_leaving_out_unusable_elements_matters(tmp_path: Path) -> None:
+    """A file with one satellite twice: an error, or a constellation that says what it left out."""
+    sets = build.elements_path("planet_sample.tle").read_text().splitlines()
+    (tmp_path / "twice.tle").write_text("\n".join([*sets, *sets[:3]]) + "\n")
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "planet-sample"\n[[shell]]\nkind = "elements"\nelements_file = "twice.tle"\n')
+    with pytest.raises(PlanError, match="leave_out"):
+        build.build_constellation(load(path))
+    constellation = build.build_constellation(load(path, ["shell.0.unusable=leave_out"]))
+    assert len(constellation) == len(sets) // 3
+    assert len(constellation.left_out) == 1

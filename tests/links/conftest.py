@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orbitune.links.isl import IslSpec
 from orbitune.links.plan import LinkSpec
+from orbitune.links.rates import FixedRate
+from orbitune.orbit.catalogue import catalogue, read_elements
 from orbitune.orbit.constellation import Constellation, WalkerShell, build_walker
 from orbitune.orbit.geometry import GroundStation
-from orbitune.orbit.tle import read_tle
 
 # Degrees and metres of ten real sites, from the equator to the poles, so that short and long passes occur.
 SITES = {
@@ -50,6 +52,10 @@ def stations() -> list[GroundStation]:
     ]
 
 
+def elements(path: Path, start_utc: str) -> Case:
+    return Case(catalogue(read_elements(path), start_utc, 86_400.0, 30.0, "refuse"), start_utc)
+
+
 @pytest.fixture(scope="session")
 def cases(repository: Path) -> dict[str, Case]:
     """Three Walker patterns and two files of real element sets near their epochs."""
@@ -58,21 +64,19 @@ def cases(repository: Path) -> dict[str, Case]:
         "star": walker("walker-star", 66, 6, 2, 780.0, 86.4),
         "delta": walker("walker-delta", 72, 6, 1, 550.0, 53.0),
         "sun-synchronous": walker("walker-delta", 24, 3, 1, 500.0, 97.4),
-        "planet": Case(read_tle(tle / "planet_sample.tle"), "2022-04-23T12:00:00Z"),
-        "iridium": Case(read_tle(tle / "iridium_sample.tle"), "2022-09-14T12:00:00Z"),
+        "planet": elements(tle / "planet_sample.tle", "2022-04-23T12:00:00Z"),
+        "iridium": elements(tle / "iridium_sample.tle", "2022-09-14T12:00:00Z"),
     }
 
 
 @pytest.fixture(scope="session")
 def link_spec() -> LinkSpec:
     return LinkSpec(
-        downlink_rate_bps=200e6,
-        uplink_rate_bps=20e6,
-        isl_intra_rate_bps=1e9,
-        isl_inter_rate_bps=500e6,
+        downlink=FixedRate(200e6),
+        uplink=FixedRate(20e6),
+        isl_intra=FixedRate(1e9),
+        isl_inter=FixedRate(500e6),
         backhaul_rate_bps=10e9,
-        grazing_altitude_m=80e3,
-        isl_inter_max_range_m=4500e3,
+        isl=IslSpec(policy="grid", grazing_altitude_m=80e3, max_range_m=4500e3),
         hop_latency_s=0.005,
-        isl_inter_links=True,
     )

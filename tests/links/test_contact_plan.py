@@ -11,7 +11,10 @@ import pytest
 
 from orbitune.errors import PlanError
 from orbitune.links.contacts import KINDS, ContactPlan, Nodes
-from orbitune.links.plan import LinkSpec, find_contacts, plane_pairs, ring_pairs, summary
+from orbitune.links.isl import plane_pairs, ring_pairs
+from orbitune.links.plan import LinkSpec, find_contacts
+from orbitune.links.rates import RfRate
+from orbitune.links.summary import key_figures
 from orbitune.links.visibility import ground_passes
 from orbitune.orbit.constellation import WalkerShell, build_walker
 from orbitune.orbit.geometry import GroundStation
@@ -62,8 +65,9 @@ def test_rates_delays_and_ends_belong_to_the_kind(plan: ContactPlan, link_spec: 
         "isl_intra": (satellites, satellites),
         "isl_inter": (satellites, satellites),
     }
+    rates_bps = {"downlink": 200e6, "uplink": 20e6, "isl_intra": 1e9, "isl_inter": 500e6, "backhaul": 10e9}
     for contact in plan:
-        assert contact.rate_bps == link_spec.rate_bps(contact.kind)
+        assert contact.rate_bps == rates_bps[contact.kind]
         assert contact.delay_s == pytest.approx(contact.range_m / LIGHT_SPEED_M_S + 0.005)
         if contact.kind == "backhaul":
             assert {contact.source, contact.target} & server
@@ -121,7 +125,7 @@ def test_shells_are_not_linked() -> None:
 
 
 def test_links_between_planes_can_be_left_out(cases: dict[str, Any], link_spec: LinkSpec) -> None:
-    without = dataclasses.replace(link_spec, isl_inter_links=False)
+    without = dataclasses.replace(link_spec, isl=dataclasses.replace(link_spec.isl, policy="none"))
     plan = find_contacts(cases["star"].constellation, [], without, START, HORIZON_S)
     assert len(plan.of_kind("isl_inter")) == 0
     assert len(plan) == 2 * 66
@@ -141,7 +145,7 @@ def test_a_plan_in_which_no_station_sees_a_satellite(link_spec: LinkSpec) -> Non
     constellation = build_walker([WalkerShell("walker-delta", 12, 1, 0, 550e3, 0.5)], START)
     plan = find_contacts(constellation, [pole], link_spec, START, HORIZON_S)
     assert not any(plan.ever_in_contact(satellite) for satellite in plan.nodes.satellites)
-    figures = summary(plan)
+    figures = key_figures(plan)
     assert figures["passes_per_day"] == 0.0
     assert figures["contact_share_mean"] == 0.0
     assert figures["longest_gap_s"] == HORIZON_S
@@ -179,7 +183,7 @@ def test_summary_of_a_plan_made_by_hand() -> None:
     )
     assert plan.ground_intervals(0).tolist() == [[1000.0, 2000.0], [30_000.0, 30_100.0]]
     assert plan.ever_in_contact(1)
-    figures = summary(plan)
+    figures = key_figures(plan)
     assert figures["passes_per_day"] == 2.0 * 4
     assert figures["contact_share_mean"] == pytest.approx((1100.0 + 500.0) / 2.0 / 43_200.0)
     assert figures["longest_gap_s"] == 28_000.0
@@ -190,9 +194,28 @@ def test_summary_of_a_plan_made_by_hand() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change", [{"downlink_rate_bps": 0.0}, {"hop_latency_s": -1.0}, {"isl_inter_max_range_m": 0.0}]
-)
+@pytest.mark.parametrize("change", [{"backhaul_rate_bps": 0.0}, {"hop_latency_s": -1.0}])
 def test_impossible_links_are_refused(link_spec: LinkSpec, change: dict[str, float]) -> None:
     with pytest.raises(PlanError, match=next(iter(change))):
         dataclasses.replace(link_spec, **change)
+
+
+def test_a_budget_cuts_passes_into_pieces_that_touch(
+    cases: dict[str, Any], stations: list[GroundStation], link_spec: LinkSpec
+) -> None:
+    """Faster while the satellite is near; the pieces lie inside the pass that a fixed rate fills."""
+    radio = RfRate(eirp_dbw=15.0, g_over_t_db_k=25.0, frequency_hz=8.2e9, bandwidth_hz=100e6)
+    case = cases["star"]
+    fixed = find_contacts(case.constellation, stations, link_spec, START, HORIZON_S)
+    spec = dataclasses.replace(link_spec, downlink=radio)
+    varied = find_contacts(case.constellation, stations, spec, START, HORIZON_S)
+    assert len(varied.of_kind("uplink")) == len(fixed.of_kind("uplink"))
+    assert len(varied.of_kind("downlink")) > 2 * len(fixed.of_kind("downlink"))
+    for link, contacts in varied.by_link.items():
+        if contacts[0].kind == "downlink":
+            passes = fixed.by_link[link]
+            for contact in contacts:
+                around = [one for one in passes if one.start_s <= contact.start_s and contact.end_s <= one.end_s]
+                assert len(around) == 1
+            nearest = min(contacts, key=lambda contact: contact.range_m)
+            assert nearest.rate_bps == max(contact.rate_bps for contact in contacts)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orbitune.links import visibility
-from orbitune.links.plan import plane_pairs
+from orbitune.links.isl import plane_pairs
 from orbitune.links.visibility import PairWindows, pair_windows
 from orbitune.orbit.constellation import WalkerShell, build_walker
 from orbitune.orbit.geometry import closest_approach, length

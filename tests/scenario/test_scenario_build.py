@@ -11,16 +11,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orbitune.errors import InputError, PlanError, ScenarioError
-from orbitune.orbit.tle import read_tle
+from orbitune.links.rates import FixedRate, OpticalRate, RfRate
+from orbitune.orbit.catalogue import read_elements
 from orbitune.scenario.build import (
     OLDEST_ELEMENTS_DAYS,
     build_constellation,
     build_contacts,
     build_stations,
     build_system,
+    elements_path,
     link_spec,
     partition,
-    tle_path,
 )
 from orbitune.scenario.load import load
 
@@ -38,16 +39,76 @@ def test_units_are_converted() -> None:
             "links.grazing_altitude_km=7",
             "links.isl_inter_max_range_km=8",
             "links.hop_latency_ms=9",
-            "links.isl_inter_enabled=false",
-            "method.inter_orbit=via_ground",
+            "links.isl_inter_policy=nearest",
+            "links.isl_inter_max_range_rate_m_s=10",
+            "links.isl_inter_max_slew_deg_s=90",
+            "links.isl_inter_polar_cutoff_deg=60",
+            "links.isl_inter_cross_seam=true",
+            "links.isl_inter_repoint_s=11",
+            "links.isl_inter_acquisition_s=12",
+            "links.satellite_inter_terminals=3",
         ],
     )
     spec = link_spec(scenario)
-    kinds = ("downlink", "uplink", "isl_intra", "isl_inter", "backhaul")
-    assert [spec.rate_bps(kind) for kind in kinds] == [2e6, 3e6, 4e6, 5e6, 6e6]
-    assert (spec.grazing_altitude_m, spec.isl_inter_max_range_m) == (7000.0, 8000.0)
+    rates = [spec.downlink, spec.uplink, spec.isl_intra, spec.isl_inter]
+    assert rates == [FixedRate(2e6), FixedRate(3e6), FixedRate(4e6), FixedRate(5e6)]
+    assert spec.backhaul_rate_bps == 6e6
     assert spec.hop_latency_s == pytest.approx(0.009)
-    assert spec.isl_inter_links is False
+    isl = spec.isl
+    assert (isl.policy, isl.grazing_altitude_m, isl.max_range_m) == ("nearest", 7000.0, 8000.0)
+    assert (isl.max_range_rate_m_s, isl.repoint_s, isl.acquisition_s) == (10.0, 11.0, 12.0)
+    assert isl.max_slew_rad_s == pytest.approx(math.pi / 2)
+    assert isl.polar_cutoff_rad == pytest.approx(math.pi / 3)
+    assert (isl.cross_seam, isl.terminals) == (True, 3)
+
+
+def test_the_top_of_a_range_means_no_limit() -> None:
+    isl = link_spec(load("tiny")).isl
+    assert (isl.max_range_rate_m_s, isl.max_slew_rad_s) == (math.inf, math.inf)
+
+
+RADIO = ("links.downlink_rate_model=rf", "links.downlink_eirp_dbw=13", "links.downlink_g_over_t_db_k=30",
+         "links.downlink_frequency_ghz=8.2", "links.downlink_bandwidth_mhz=100")  # fmt: skip
+LASER = ("links.isl_rate_model=optical", "links.optical_power_w=1", "links.optical_aperture_m=0.1",
+         "links.optical_photons_per_bit=100", "links.optical_max_rate_mbps=10000")  # fmt: skip
+
+
+def test_budgets_are_converted() -> None:
+    spec = link_spec(load("tiny", [*RADIO, "links.downlink_gas_zenith_db=0.3", *LASER]))
+    radio = spec.downlink
+    assert isinstance(radio, RfRate)
+    assert (radio.eirp_dbw, radio.g_over_t_db_k, radio.margin_db, radio.gas_zenith_db) == (13.0, 30.0, 3.0, 0.3)
+    assert radio.frequency_hz == pytest.approx(8.2e9)
+    assert radio.bandwidth_hz == pytest.approx(100e6)
+    laser = spec.isl_inter
+    assert isinstance(laser, OpticalRate)
+    assert laser == spec.isl_intra
+    assert (laser.power_w, laser.receive_aperture_m, laser.max_rate_bps) == (1.0, 0.1, 10e9)
+    assert laser.wavelength_m == pytest.approx(1550e-9)
+
+
+def test_a_fault_is_cut_out_of_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "faults.toml"
+    path.write_text(
+        'extends = "tiny"\n[[fault]]\nnode = "sat-00-03"\nfrom_h = 2\nuntil_h = 4\n'
+        '[[fault]]\nnode = "sat-01-00"\nlink_to = "Svalbard"\n'
+    )
+    plan = build_contacts(load(path))
+    ill = plan.nodes.satellite_names.index("sat-00-03")
+    for contact in plan:
+        if ill in (contact.source, contact.target):
+            assert contact.end_s <= 2 * 3600 or contact.start_s >= 4 * 3600
+    link = (plan.nodes.satellite_names.index("sat-01-00"), plan.nodes.num_satellites)
+    assert plan.nodes.name(link[1]) == "Svalbard"
+    assert link not in plan.by_link
+    assert link in build_contacts(load("tiny")).by_link
+
+
+def test_a_fault_of_an_unknown_node_names_near_ones(tmp_path: Path) -> None:
+    path = tmp_path / "faults.toml"
+    path.write_text('extends = "tiny"\n[[fault]]\nnode = "Svalbad"\n')
+    with pytest.raises(PlanError, match="did you mean Svalbard"):
+        build_contacts(load(path))
 
 
 def test_machines_are_converted() -> None:
@@ -107,8 +168,8 @@ def test_the_demo_is_six_planes_of_eleven() -> None:
 def test_walker_shells_come_first_and_files_are_numbered_on(tmp_path: Path) -> None:
     text = """extends = "planet-sample"
 [[shell]]
-kind = "tle"
-tle_file = "planet_sample.tle"
+kind = "elements"
+elements_file = "planet_sample.tle"
 [[shell]]
 kind = "walker-delta"
 satellites = 12
@@ -120,26 +181,26 @@ inclination_deg = 53
     path = tmp_path / "mixed.toml"
     path.write_text(text)
     constellation = build_constellation(load(path))
-    published = read_tle(tle_path("planet_sample.tle"))
+    published = read_elements(elements_path("planet_sample.tle"))
     assert len(constellation) == 12 + len(published)
-    assert constellation.names[12:] == published.names
+    assert constellation.names[12:] == tuple(found.name for found in published)
     assert sorted(member for plane in constellation.planes for member in plane) == list(range(len(constellation)))
     assert constellation.has_rings == (True,) * 3 + (False,) * len(published)
     assert constellation.next_plane == (1, 2, 0) + (None,) * len(published)
-    assert constellation.elements[12:] and constellation.elements[12].satnum == published.elements[0].satnum
+    assert constellation.elements[12:] and constellation.elements[12].satnum == published[0].record.satnum
 
 
 def test_old_elements_are_refused() -> None:
-    with pytest.raises(PlanError, match=f"at most {OLDEST_ELEMENTS_DAYS:g}"):
+    with pytest.raises(PlanError, match=f"{OLDEST_ELEMENTS_DAYS:g} are allowed"):
         build_constellation(load("planet-sample", ["time.start_utc=2023-04-23T12:00:00Z"]))
 
 
 def test_a_damaged_tle_file_is_an_input_error(tmp_path: Path) -> None:
-    lines = tle_path("planet_sample.tle").read_text().splitlines()
+    lines = elements_path("planet_sample.tle").read_text().splitlines()
     lines[1] = lines[1][:-1] + str((int(lines[1][-1]) + 1) % 10)
     (tmp_path / "broken.tle").write_text("\n".join(lines) + "\n")
     mine = tmp_path / "mine.toml"
-    mine.write_text('extends = "planet-sample"\n[[shell]]\nkind = "tle"\ntle_file = "broken.tle"\n')
+    mine.write_text('extends = "planet-sample"\n[[shell]]\nkind = "elements"\nelements_file = "broken.tle"\n')
     with pytest.raises(InputError, match="checksum"):
         build_constellation(load(mine))
 

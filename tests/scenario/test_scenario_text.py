@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbitune.model.profile import load_profile, shipped_profiles
+from orbitune.scenario.keys import Key, keys_of
 from orbitune.scenario.load import load
 from orbitune.scenario.rules import TRAINABLE
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Key, Method, Scenario, keys_of
+from orbitune.scenario.schema import ARRAYS, SECTIONS, Method, Scenario
 from orbitune.scenario.sources import preset_names
 from orbitune.scenario.text import OFFERED, describe, dump, fingerprint, new_text, rate_words
 from scripts import build_schema_docs
@@ -34,7 +35,11 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
         "name": st.from_regex(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", fullmatch=True),
         "station": st.from_regex(r"[a-zA-Zé][a-zA-Z0-9 '-]{0,10}", fullmatch=True),
         "utc": st.datetimes(datetime(1957, 1, 1), datetime(2056, 12, 31)).map(lambda moment: moment.isoformat() + "Z"),
-        "tle": st.just("planet_sample.tle"),
+        "elements": st.just("planet_sample.tle"),
+        "node": st.from_regex(r"[a-zA-Z][a-zA-Z0-9 '-]{0,10}[a-z]", fullmatch=True),
+        "mask": st.dictionaries(st.integers(0, 359), st.floats(0, 89), max_size=4).map(
+            lambda points: tuple((float(azimuth), points[azimuth]) for azimuth in sorted(points))
+        ),
     }[key.form]
 
 
@@ -78,7 +83,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         sections(SECTIONS["train"], batch_size=draw(st.integers(1, min(data.samples_per_satellite or 99, 65536))))
     )
     parts["time"] = draw(sections(SECTIONS["time"], duration_h=draw(st.floats(1, 2160))))
-    parts["links"] = draw(sections(SECTIONS["links"], isl_inter_enabled=True))
+    parts["links"] = draw(
+        sections(SECTIONS["links"], isl_inter_policy=draw(st.sampled_from(["grid", "nearest", "visible"])))
+    )
     parts["method"] = draw(sections(Method, name=draw(st.sampled_from(["collaborative", "onboard", "download"]))))
     stations = st.lists(
         sections(SECTIONS["ground_station"]), min_size=1, max_size=4, unique_by=lambda found: found.name
@@ -120,7 +127,7 @@ def test_a_local_tle_file_is_still_found_when_the_resolved_scenario_moves(tmp_pa
     (tmp_path / "mine.tle").write_text("a file\n")
     (tmp_path / "elsewhere").mkdir()
     mine = tmp_path / "mine.toml"
-    mine.write_text('extends = "planet-sample"\n[[shell]]\nkind = "tle"\ntle_file = "mine.tle"\n')
+    mine.write_text('extends = "planet-sample"\n[[shell]]\nkind = "elements"\nelements_file = "mine.tle"\n')
     assert reloaded(dump(load(mine)), tmp_path / "elsewhere") == load(mine)
 
 
@@ -193,9 +200,10 @@ def test_the_page_of_keys_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_key_has_a_meaning_and_a_unit_that_agrees_with_its_name() -> None:
     units = {"_h": "h", "_s": "s", "_ms": "ms", "_km": "km", "_m": "m", "_deg": "deg", "_mbps": "Mbit/s", "_w": "W",
-             "_gb": "GB", "_gflops": "GFLOP/s"}  # fmt: skip
+             "_gb": "GB", "_gflops": "GFLOP/s", "_m_s": "m/s", "_deg_s": "deg/s", "_db": "dB", "_dbw": "dBW",
+             "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad", "_percent": "%"}  # fmt: skip
     for section in SECTIONS.values():
         for key in keys_of(section):
             assert key.doc
-            suffix = next((ending for ending in units if key.name.endswith(ending)), None)
+            suffix = max((ending for ending in units if key.name.endswith(ending)), key=len, default=None)
             assert key.unit == (units[suffix] if suffix else "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from orbitune.cost.transfer import CODEC_BYTES
 from orbitune.learn.spec import OPTIMIZERS, SERVER_ENCODERS, TRAINS
 from orbitune.methods import METHODS
-from orbitune.scenario.schema import Method, Train, keys_of
+from orbitune.scenario.keys import keys_of
+from orbitune.scenario.schema import Method, Train
 from orbitune.strategies import inter_orbit, intra_orbit, satellite_ground
 
 
