@@ -240,7 +240,7 @@ def greatest(samples: Samples, spans: Spans) -> Floats:
     begin, stop = (spans.row[many] * len(samples.time_s) + sample[many] for sample in (first, last))
     # `reduceat` takes the greatest from each even place up to the next; the odd ones in between are not wanted.
     if many.any():
-        inner = np.maximum.reduceat(_with_turns(samples).ravel(), np.stack([begin, stop], axis=1).ravel())
+        inner = np.maximum.reduceat(with_turns(samples).ravel(), np.stack([begin, stop], axis=1).ravel())
         best[many] = np.maximum(best[many], inner[::2])
     return best
 
@@ -280,7 +280,7 @@ def _top(a: _Points, b: _Points) -> Floats:
     return best
 
 
-def _with_turns(samples: Samples) -> Floats:
+def with_turns(samples: Samples) -> Floats:
     """The samples [P, T], raised to the top of the turn where the function turns down before the next one."""
     raised = samples.value.copy()
     row, sample = np.nonzero((samples.slope[:, :-1] > 0.0) & (samples.slope[:, 1:] < 0.0))

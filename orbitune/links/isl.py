@@ -26,7 +26,7 @@ from orbitune.links.crossings import Bools, Floats, Ints
 from orbitune.links.limits import Limits
 from orbitune.links.partners import Planes, nearest_rows, rows_in_reach
 from orbitune.links.stretches import Held, Horizon, Rows, always_kept, spans_kept, stretches
-from orbitune.links.visibility import DEFAULT_GRID_S, SAMPLES_PER_CHUNK, _checked_grid, _none
+from orbitune.links.visibility import DEFAULT_GRID_S, SAMPLES_PER_CHUNK, checked_grid, no_rows
 from orbitune.orbit.constellation import Constellation
 from orbitune.orbit.interpolate import NUM_NODES
 from orbitune.orbit.propagate import propagate
@@ -218,7 +218,7 @@ def _nearest_shift(
 
 
 def _even_grid(constellation: Constellation, start_utc: str | datetime, horizon_s: float, grid_s: float) -> Horizon:
-    num_steps = len(_checked_grid(horizon_s, grid_s)) - 1
+    num_steps = len(checked_grid(horizon_s, grid_s)) - 1
     return Horizon(constellation, range(len(constellation)), start_utc, horizon_s / num_steps, num_steps)
 
 
@@ -258,7 +258,7 @@ def _nearest(grid: Horizon, spec: IslSpec, horizon_s: float) -> Iterator[IslWind
     """
     limits, planes = spec.plane_limits, Planes.of(grid.constellation, grid.start_utc, spec.cross_seam)
     grid, steps, pieces = _repointing_grid(grid, spec, horizon_s, limits)
-    rows = Rows(_none(), _none(), _none(), steps)
+    rows = Rows(no_rows(), no_rows(), no_rows(), steps)
     for stretch in stretches(grid, limits, steps):
         length = min(steps, stretch.steps)
         if stretch.start // steps % pieces == 0:
@@ -290,7 +290,7 @@ def _windows(rows: Rows, held: Held) -> IslWindows:
 
 def _finished(parts: Iterable[IslWindows], spec: IslSpec, horizon_s: float) -> IslWindows:
     """The parts as one, cut at the horizon, without the time it takes to point."""
-    windows = IslWindows(_none(), _none(), *(np.empty(0) for _ in range(3)))
+    windows = IslWindows(no_rows(), no_rows(), *(np.empty(0) for _ in range(3)))
     pending: list[IslWindows] = []
     for part in parts:
         pending.append(part)

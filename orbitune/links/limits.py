@@ -16,7 +16,7 @@ import numpy as np
 
 from orbitune.links.crossings import Bools, Floats, Ints
 from orbitune.links.sky import length_and_rate
-from orbitune.links.visibility import _ray_height
+from orbitune.links.visibility import ray_height
 from orbitune.orbit.geometry import dot
 from orbitune.orbit.time import EARTH_ROTATION_RAD_S
 
@@ -88,7 +88,7 @@ class Limits:
 
 
 def _over_sphere(a: Motion, b: Motion, lowest_m: float) -> tuple[Floats, Floats]:
-    return _ray_height(a.position_m, a.velocity_m_s, b.position_m, b.velocity_m_s, lowest_m)
+    return ray_height(a.position_m, a.velocity_m_s, b.position_m, b.velocity_m_s, lowest_m)
 
 
 def _within_range(a: Motion, b: Motion, limit_m: float) -> tuple[Floats, Floats]:

@@ -17,10 +17,10 @@ from orbitune.links.crossings import (
     Ints,
     Samples,
     Spans,
-    _with_turns,
     greatest,
     intersection,
     positive_spans,
+    with_turns,
 )
 from orbitune.links.limits import Limit, Limits, Motion
 from orbitune.links.sky import ACCELERATION_LIMIT_M_S2, fastest_m_s, length_and_rate
@@ -194,7 +194,7 @@ def _block(stretch: Stretch, rows: Rows, limits: Limits) -> Held:
 def _greatest(samples: Samples, spans: Spans) -> Floats:
     """`greatest`; where a span fills its row, which most do, the samples are enough."""
     whole = (spans.start_s == samples.time_s[0]) & (spans.end_s == samples.time_s[-1])
-    best: Floats = np.max(_with_turns(samples), axis=1)[spans.row]
+    best: Floats = np.max(with_turns(samples), axis=1)[spans.row]
     rest = Spans(spans.row[~whole], spans.start_s[~whole], spans.end_s[~whole])
     best[~whole] = greatest(samples, rest)
     return best

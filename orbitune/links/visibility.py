@@ -28,9 +28,16 @@ from orbitune.links.crossings import (
     intersection,
     positive_spans,
 )
-from orbitune.links.sky import Bounds, Sky, bounds_of, ends_are_farthest, greatest_range_m, sky_over
-from orbitune.links.sky import fastest_m_s as _fastest
-from orbitune.links.sky import length_and_rate as _length_and_rate
+from orbitune.links.sky import (
+    Bounds,
+    Sky,
+    bounds_of,
+    ends_are_farthest,
+    fastest_m_s,
+    greatest_range_m,
+    length_and_rate,
+    sky_over,
+)
 from orbitune.orbit.constellation import Constellation
 from orbitune.orbit.geometry import GroundStation, nearest_fraction
 from orbitune.orbit.interpolate import cut_arcs, time_grid
@@ -109,9 +116,9 @@ def ground_passes(
         InputError: SGP4 refuses a satellite.
         MissingExtra: `compiled` is asked for and numba is not installed.
     """
-    time_s = _checked_grid(horizon_s, grid_s)
+    time_s = checked_grid(horizon_s, grid_s)
     find_spans, samples_each = _search(compiled, len(constellation), len(time_s), len(stations))
-    found = [Passes(_none(), _none(), *(np.empty(0) for _ in range(3)))]
+    found = [Passes(no_rows(), no_rows(), *(np.empty(0) for _ in range(3)))]
     for chosen in _chunks(len(constellation), samples_each) if stations else ():
         ephemeris = propagate(constellation, start_utc, time_s, chosen)
         spans, range_m = _spans_and_ranges(ephemeris, sky_over(stations), find_spans)
@@ -161,8 +168,8 @@ def pair_windows(
         PlanError: horizon or grid is out of range.
         InputError: SGP4 refuses a satellite.
     """
-    time_s = _checked_grid(horizon_s, grid_s)
-    found = [PairWindows(_none(), *(np.empty(0) for _ in range(3)))]
+    time_s = checked_grid(horizon_s, grid_s)
+    found = [PairWindows(no_rows(), *(np.empty(0) for _ in range(3)))]
     # Arrays of pairs are vectors, so a pair weighs about as much as four rows of numbers.
     for chosen in _chunks(len(pairs), 4 * len(time_s)):
         satellites, member = np.unique(pairs[chosen.start : chosen.stop], return_inverse=True)
@@ -177,7 +184,12 @@ def pair_windows(
     return PairWindows(*(np.concatenate([getattr(part, column) for part in found]) for column in columns))
 
 
-def _checked_grid(horizon_s: float, grid_s: float) -> Floats:
+def checked_grid(horizon_s: float, grid_s: float) -> Floats:
+    """The even times of a search from 0 to the horizon, [T].
+
+    Raises:
+        PlanError: horizon or grid is out of range.
+    """
     if not 0.0 < horizon_s < math.inf:
         raise PlanError(f"the horizon is {horizon_s:g} s; it must be more than 0 s.")
     if not 0.0 < grid_s <= LONGEST_GRID_S:
@@ -190,7 +202,8 @@ def _chunks(count: int, samples_each: int) -> Iterator[range]:
     return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _none() -> Ints:
+def no_rows() -> Ints:
+    """A column of numbers without any."""
     return np.empty(0, dtype=np.int64)
 
 
@@ -202,14 +215,14 @@ def _distance_apart(ephemeris: Ephemeris, member: Ints) -> Samples:
 
         def distance(time_s: Floats) -> tuple[Floats, Floats]:
             (a, a_rate), (b, b_rate) = one.at(time_s), two.at(time_s)
-            return _length_and_rate(b - a, b_rate - a_rate)
+            return length_and_rate(b - a, b_rate - a_rate)
 
         return distance
 
     a, b = (ephemeris.position_m[member[:, side]] for side in (0, 1))
     a_rate, b_rate = (ephemeris.velocity_m_s[member[:, side]] for side in (0, 1))
-    value, slope = _length_and_rate(b - a, b_rate - a_rate)
-    return Samples(ephemeris.time_s, value, slope, 2.0 * _fastest(ephemeris), between)
+    value, slope = length_and_rate(b - a, b_rate - a_rate)
+    return Samples(ephemeris.time_s, value, slope, 2.0 * fastest_m_s(ephemeris), between)
 
 
 def _ray_above_earth(ephemeris: Ephemeris, member: Ints, lowest_m: float) -> Samples:
@@ -217,21 +230,21 @@ def _ray_above_earth(ephemeris: Ephemeris, member: Ints, lowest_m: float) -> Sam
 
     def between(row: Ints, sample: Ints) -> Clearance:
         one, two = (cut_arcs(ephemeris, member[row, side], sample) for side in (0, 1))
-        return lambda time_s: _ray_height(*one.at(time_s), *two.at(time_s), lowest_m)
+        return lambda time_s: ray_height(*one.at(time_s), *two.at(time_s), lowest_m)
 
     a, b = (ephemeris.position_m[member[:, side]] for side in (0, 1))
     a_rate, b_rate = (ephemeris.velocity_m_s[member[:, side]] for side in (0, 1))
-    value, slope = _ray_height(a, a_rate, b, b_rate, lowest_m)
-    return Samples(ephemeris.time_s, value, slope, _fastest(ephemeris), between)
+    value, slope = ray_height(a, a_rate, b, b_rate, lowest_m)
+    return Samples(ephemeris.time_s, value, slope, fastest_m_s(ephemeris), between)
 
 
-def _ray_height(a: Floats, a_rate: Floats, b: Floats, b_rate: Floats, lowest_m: float) -> tuple[Floats, Floats]:
+def ray_height(a: Floats, a_rate: Floats, b: Floats, b_rate: Floats, lowest_m: float) -> tuple[Floats, Floats]:
     """Height of the ray's nearest point above a sphere, and its rate.
 
     That point slides along the segment at no cost in distance, so its fraction counts as fixed in the rate.
     """
     fraction = nearest_fraction(a, b)[..., None]
-    height, rate = _length_and_rate(a + fraction * (b - a), a_rate + fraction * (b_rate - a_rate))
+    height, rate = length_and_rate(a + fraction * (b - a), a_rate + fraction * (b_rate - a_rate))
     return height - lowest_m, rate
 
 
