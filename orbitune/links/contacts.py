@@ -138,7 +138,3 @@ class ContactPlan:
         # Rows are sorted by start: a gap lies where one starts after all before it have ended.
         gap = start_s[1:] > latest_s[:-1]
         return np.stack([start_s[np.r_[True, gap]], latest_s[np.r_[gap, True]]], axis=1)
-
-    def ever_in_contact(self, satellite: int) -> bool:
-        """Whether the satellite can send to a station at any time of the horizon."""
-        return len(self.ground_intervals(satellite)) > 0

@@ -148,8 +148,8 @@ def ring_windows(
         PlanError: horizon or grid is out of range.
         InputError: SGP4 refuses a satellite.
     """
-    grid = _even_grid(constellation, start_utc, horizon_s, grid_s)
-    return _finished(_of_pairs(grid, ring_pairs(constellation), spec.ring_limits), spec, horizon_s)
+    pairs = ring_pairs(constellation)
+    return _pointed(windows_of_pairs(constellation, pairs, spec.ring_limits, start_utc, horizon_s, grid_s), spec)
 
 
 def plane_windows(
@@ -168,14 +168,35 @@ def plane_windows(
         InputError: SGP4 refuses a satellite.
     """
     grid = _even_grid(constellation, start_utc, horizon_s, grid_s)
-    found: Iterable[IslWindows] = ()
     if spec.policy == "grid":
-        found = _of_pairs(grid, plane_pairs(constellation, start_utc), spec.plane_limits)
-    elif spec.policy == "nearest":
+        pairs = plane_pairs(constellation, start_utc)
+        return _pointed(windows_of_pairs(constellation, pairs, spec.plane_limits, start_utc, horizon_s, grid_s), spec)
+    found: Iterable[IslWindows] = ()
+    if spec.policy == "nearest":
         found = _nearest(grid, spec, horizon_s)
     elif spec.policy == "visible":
         found = _visible(grid, spec)
-    return _finished(found, spec, horizon_s)
+    return _pointed(_finished(found, horizon_s), spec)
+
+
+def windows_of_pairs(
+    constellation: Constellation,
+    pairs: Ints,
+    limits: Limits,
+    start_utc: str | datetime,
+    horizon_s: float,
+    grid_s: float = DEFAULT_GRID_S,
+) -> IslWindows:
+    """When pairs of satellites [N, 2] keep the limits, from the start to the horizon; no time is taken off to point.
+
+    Each pair is given once, either way round.
+
+    Raises:
+        PlanError: horizon or grid is out of range.
+        InputError: SGP4 refuses a satellite.
+    """
+    grid = _even_grid(constellation, start_utc, horizon_s, grid_s)
+    return _finished(_of_pairs(grid, pairs, limits), horizon_s)
 
 
 def ring_pairs(constellation: Constellation) -> Ints:
@@ -288,8 +309,8 @@ def _windows(rows: Rows, held: Held) -> IslWindows:
     return _joined([IslWindows(one, two, held.start_s, held.end_s, held.max_range_m)])
 
 
-def _finished(parts: Iterable[IslWindows], spec: IslSpec, horizon_s: float) -> IslWindows:
-    """The parts as one, cut at the horizon, without the time it takes to point."""
+def _finished(parts: Iterable[IslWindows], horizon_s: float) -> IslWindows:
+    """The parts as one, cut at the horizon."""
     windows = IslWindows(no_rows(), no_rows(), *(np.empty(0) for _ in range(3)))
     pending: list[IslWindows] = []
     for part in parts:
@@ -299,8 +320,13 @@ def _finished(parts: Iterable[IslWindows], spec: IslSpec, horizon_s: float) -> I
             windows, pending = _joined([windows, *pending]), []
     windows = _joined([windows, *pending])
     end_s = np.where(windows.end_s > horizon_s - _SAME_EDGE_S, horizon_s, windows.end_s)
+    return replace(windows, end_s=end_s).at(end_s > windows.start_s)
+
+
+def _pointed(windows: IslWindows, spec: IslSpec) -> IslWindows:
+    """The windows without the time it takes to point."""
     start_s = windows.start_s + np.where(windows.start_s > 0.0, spec.acquisition_s, 0.0)
-    return replace(windows, start_s=start_s, end_s=end_s).at(end_s > start_s)
+    return replace(windows, start_s=start_s).at(windows.end_s > start_s)
 
 
 def _joined(parts: Sequence[IslWindows]) -> IslWindows:

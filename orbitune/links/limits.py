@@ -16,8 +16,7 @@ import numpy as np
 
 from orbitune.links.crossings import Bools, Floats, Ints
 from orbitune.links.sky import length_and_rate
-from orbitune.links.visibility import ray_height
-from orbitune.orbit.geometry import dot
+from orbitune.orbit.geometry import dot, nearest_fraction
 from orbitune.orbit.time import EARTH_ROTATION_RAD_S
 
 _FINE_STEP_S = 15.0
@@ -88,11 +87,23 @@ class Limits:
 
 
 def _over_sphere(a: Motion, b: Motion, lowest_m: float) -> tuple[Floats, Floats]:
-    return ray_height(a.position_m, a.velocity_m_s, b.position_m, b.velocity_m_s, lowest_m)
+    """Height of the ray's nearest point to the Earth's centre above a sphere, and its rate.
+
+    That point slides along the segment at no cost in distance, so its fraction counts as fixed in the rate.
+    """
+    fraction = nearest_fraction(a.position_m, b.position_m)[..., None]
+    nearest = a.position_m + fraction * (b.position_m - a.position_m)
+    radius, rate = length_and_rate(nearest, a.velocity_m_s + fraction * (b.velocity_m_s - a.velocity_m_s))
+    return radius - lowest_m, rate
+
+
+def range_between(a: Motion, b: Motion) -> tuple[Floats, Floats]:
+    """Distance between the two and its rate."""
+    return length_and_rate(b.position_m - a.position_m, b.velocity_m_s - a.velocity_m_s)
 
 
 def _within_range(a: Motion, b: Motion, limit_m: float) -> tuple[Floats, Floats]:
-    distance, rate = length_and_rate(b.position_m - a.position_m, b.velocity_m_s - a.velocity_m_s)
+    distance, rate = range_between(a, b)
     return limit_m - distance, -rate
 
 

@@ -1,8 +1,8 @@
 """How two nodes move against each other: range, range rate, delay and Doppler shift, at chosen times or along windows.
 
 `relative_motion` asks SGP4 itself. `tracks` serves thousands of windows at once: it propagates each satellite only on
-those points of an even grid that its windows need, and joins them by the quintics of `orbit.interpolate`, which keep
-within centimetres of SGP4 on a grid of 60 s.
+those points of an even grid that its windows need, and joins them by the arcs of `orbit.interpolate`, which keep within
+centimetres of SGP4.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orbitune.links.crossings import Floats, Ints
-from orbitune.links.visibility import DEFAULT_GRID_S, PairWindows, Passes
+from orbitune.links.isl import IslWindows
+from orbitune.links.visibility import DEFAULT_GRID_S, Passes
 from orbitune.orbit.constellation import Constellation
 from orbitune.orbit.geometry import GroundStation, dot, length
-from orbitune.orbit.interpolate import NUM_NODES, time_grid
+from orbitune.orbit.interpolate import NODES, NUM_NODES, TO_COEFFICIENTS, first_node, time_grid
 from orbitune.orbit.propagate import propagate
 from orbitune.units import LIGHT_SPEED_M_S
 
 ARCS_PER_CHUNK = 8_000
-"""Quintics handled at once, over a thousand passes: 1 MB of coefficients, and some dozens of times that beside them."""
-
-_NODES = np.arange(NUM_NODES) - (NUM_NODES - 1) / 2.0
-_TO_COEFFICIENTS = np.linalg.inv(np.vander(_NODES, increasing=True))
+"""Arcs handled at once, over a thousand passes: 1.5 MB of coefficients, and some dozens of times that beside them."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,9 @@ class Windows:
         return cls(passes.satellite, passes.station, True, passes.rise_s, passes.set_s, passes.max_range_m)
 
     @classmethod
-    def of_pairs(cls, pairs: NDArray[np.int64], windows: PairWindows) -> Windows:
-        """One window per row of `windows`, which count the rows of `pairs` [P, 2]."""
-        one, two = pairs[windows.pair].T
-        return cls(one, two, False, windows.start_s, windows.end_s, windows.max_range_m)
+    def of_links(cls, links: IslWindows) -> Windows:
+        """One window per window of a link between satellites, in the same order."""
+        return cls(links.one, links.two, False, links.start_s, links.end_s, links.max_range_m)
 
     def at(self, row: Ints) -> Windows:
         """Some of the windows."""
@@ -111,11 +107,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class Tracks:
-    """The other end of each window as seen from its station or satellite: quintics on an even grid.
+    """The other end of each window as seen from its station or satellite: arcs on an even grid.
 
     Vectors are [3, K], the axis first because that is several times faster: east, north and up from a station (the
     satellite seen from there), and along the Earth-fixed axes from satellite to satellite.
-    `coefficients` [6, 3, M] belong to powers of (t - centre) / `step_s`; window n owns the arcs from `first[n]`, the
+    `coefficients` [8, 3, M] belong to powers of (t - centre) / `step_s`; window n owns the arcs from `first[n]`, the
     first of which lies on interval `interval[n]` of the grid, the last on `last[n]`.
     """
 
@@ -178,19 +174,14 @@ def tracks(
     end = np.clip(np.ceil(windows.end_s / step_s).astype(np.int64) - 1, begin, last_interval)
     first = np.cumsum(end - begin + 1) - (end - begin + 1)
     row = np.repeat(np.arange(len(windows)), end - begin + 1)
-    node = _first_node(begin[row] + np.arange(len(row)) - first[row], len(time_s))
-    low, high = _first_node(begin, len(time_s)), _first_node(end, len(time_s)) + NUM_NODES - 1
+    node = first_node(begin[row] + np.arange(len(row)) - first[row], len(time_s))
+    low, high = first_node(begin, len(time_s)), first_node(end, len(time_s)) + NUM_NODES - 1
     ends = [windows.satellite] if windows.to_station else [windows.satellite, windows.other]
     position, base = _positions(constellation, start_utc, time_s, ends, low, high)
     nodes = [position[:, (place - low)[row] + node + np.arange(NUM_NODES)[:, None]] for place in base]
     seen = _from_stations(nodes[0], stations, windows.other[row]) if windows.to_station else nodes[1] - nodes[0]
-    coefficients = np.einsum("kj,ijm->kim", _TO_COEFFICIENTS, seen)
-    return Tracks(coefficients, step_s * (node - _NODES[0]), step_s, first, begin, end, windows.to_station)
-
-
-def _first_node(interval: Ints, num_times: int) -> Ints:
-    """The grid point where the quintic for an interval begins: centred on it except at the ends of the grid."""
-    return np.clip(interval - (NUM_NODES // 2 - 1), 0, num_times - NUM_NODES)
+    coefficients = np.einsum("kj,ijm->kim", TO_COEFFICIENTS, seen)
+    return Tracks(coefficients, step_s * (node - NODES[0]), step_s, first, begin, end, windows.to_station)
 
 
 def _positions(
@@ -223,7 +214,7 @@ def _positions(
 
 
 def _from_stations(position: Floats, stations: Sequence[GroundStation], station: Ints) -> Floats:
-    """Positions [3, 6, M] as east, north and up of station `station[m]`."""
+    """Positions [3, 8, M] as east, north and up of station `station[m]`."""
     place = np.array([one.position_m for one in stations])[station]
     axes = np.array([one.axes for one in stations])[station]
     seen: Floats = np.einsum("mij,jkm->ikm", axes, position - place.T[:, None, :])

@@ -93,7 +93,7 @@ class _Search:
         yield from self._both_ways("isl_inter", plane_windows(*where), self.spec.isl_inter)
 
     def _both_ways(self, kind: str, found: IslWindows, model: RateModel) -> Iterator[_Spans]:
-        windows = Windows(found.one, found.two, False, found.start_s, found.end_s, found.max_range_m)
+        windows = Windows.of_links(found)
         part = pieces(windows, self.constellation, (), self.start_utc, model)
         one, two = found.one[part.window], found.two[part.window]
         for ends in ((one, two), (two, one)):

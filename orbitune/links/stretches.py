@@ -22,8 +22,8 @@ from orbitune.links.crossings import (
     positive_spans,
     with_turns,
 )
-from orbitune.links.limits import Limit, Limits, Motion
-from orbitune.links.sky import ACCELERATION_LIMIT_M_S2, fastest_m_s, length_and_rate
+from orbitune.links.limits import Limit, Limits, Motion, range_between
+from orbitune.links.sky import ACCELERATION_LIMIT_M_S2, fastest_m_s
 from orbitune.links.visibility import SAMPLES_PER_CHUNK
 from orbitune.orbit.constellation import Constellation
 from orbitune.orbit.geometry import dot, length
@@ -183,7 +183,7 @@ def _block(stretch: Stretch, rows: Rows, limits: Limits) -> Held:
         kept = positive_spans(samples(limit, steepest))
         spans = kept if spans is None else intersection(spans, kept)
     assert spans is not None, "there is always the Earth"
-    range_m = _greatest(samples(_range, 2.0 * fastest), spans)
+    range_m = _greatest(samples(range_between, 2.0 * fastest), spans)
     begin, last = rows.sample[spans.row], _clock(stretch, rows)[-1]
     end_s: Floats = np.where(
         spans.end_s == last, stretch.time_of(begin + rows.steps), stretch.time_of(begin) + spans.end_s
@@ -210,10 +210,6 @@ def _ends(stretch: Stretch, rows: Rows) -> tuple[Motion, Motion]:
     """Motion [P, T, 3] of both satellites of each row."""
     sample = rows.sample[:, None] * stretch.fine + np.arange(rows.steps * stretch.fine + 1)
     return stretch.motion.at((rows.one[:, None], sample)), stretch.motion.at((rows.two[:, None], sample))
-
-
-def _range(a: Motion, b: Motion) -> tuple[Floats, Floats]:
-    return length_and_rate(b.position_m - a.position_m, b.velocity_m_s - a.velocity_m_s)
 
 
 def _between(stretch: Stretch, rows: Rows, limit: Limit, accelerates: bool) -> Between:
@@ -294,13 +290,13 @@ def _hermite_top(value: Floats, slope: Floats, step_s: float, fourth: Floats) ->
 
 def _proven(stretch: Stretch, bounds: _Bounds, rows: Rows, limits: Limits) -> tuple[Bools, Floats]:
     a, b = _ends(stretch, rows)
-    distance, rate = _range(a, b)
+    distance, rate = range_between(a, b)
     # d = b - a, so each derivative is at most the sum of both.
     size = [bound[rows.one] + bound[rows.two] for bound in bounds.derivatives]
     bend = 2.0 * size[0] * size[4] + 8.0 * size[1] * size[3] + 6.0 * size[2] ** 2
     squared = _hermite_top(distance**2, 2.0 * distance * rate, stretch.step_s, bend[:, None])
     lowest = np.minimum(bounds.lowest_squared[rows.one], bounds.lowest_squared[rows.two])
     kept: Bools = (lowest - 0.25 * squared > limits.lowest_m**2) & (squared < limits.max_range_m**2)
-    samples = Samples(_clock(stretch, rows), distance, rate, math.inf, _between(stretch, rows, _range, False))
+    samples = Samples(_clock(stretch, rows), distance, rate, math.inf, _between(stretch, rows, range_between, False))
     whole = Spans(np.arange(len(rows)), np.zeros(len(rows)), np.full(len(rows), samples.time_s[-1]))
     return np.all(kept, axis=1), greatest(samples, whole)

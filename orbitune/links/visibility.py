@@ -1,8 +1,8 @@
-"""Who sees whom, when: passes of satellites over stations, and windows between satellites.
+"""Who sees whom, when: passes of satellites over stations.
 
 Edges come from `crossings`: a grid finds the spans, root refinement on polynomials through the ephemeris places their
-edges, and every pass is found, also one shorter than the grid. Work goes in chunks of satellites or pairs,
-so memory does not grow with the constellation.
+edges, and every pass is found, also one shorter than the grid. Work goes in chunks of satellites, so memory
+does not grow with the constellation.
 """
 
 from __future__ import annotations
@@ -10,39 +10,19 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orbitune.errors import MissingExtra, PlanError
 from orbitune.links import sky as skies
-from orbitune.links.crossings import (
-    Clearance,
-    Floats,
-    Ints,
-    Samples,
-    Spans,
-    greatest,
-    intersection,
-    positive_spans,
-)
-from orbitune.links.sky import (
-    Bounds,
-    Sky,
-    bounds_of,
-    ends_are_farthest,
-    fastest_m_s,
-    greatest_range_m,
-    length_and_rate,
-    sky_over,
-)
+from orbitune.links.crossings import Floats, Ints, Spans
+from orbitune.links.sky import Bounds, Sky, bounds_of, ends_are_farthest, greatest_range_m, sky_over
 from orbitune.orbit.constellation import Constellation
-from orbitune.orbit.geometry import GroundStation, nearest_fraction
-from orbitune.orbit.interpolate import cut_arcs, time_grid
+from orbitune.orbit.geometry import GroundStation
+from orbitune.orbit.interpolate import time_grid
 from orbitune.orbit.propagate import Ephemeris, propagate
-from orbitune.units import EARTH_RADIUS_M
 
 DEFAULT_GRID_S = 120.0
 LONGEST_GRID_S = 120.0
@@ -77,19 +57,6 @@ class Passes:
 
     def __len__(self) -> int:
         return len(self.satellite)
-
-
-@dataclass(frozen=True)
-class PairWindows:
-    """Windows of satellite pairs, equal-length columns sorted by (pair, start_s); `pair` is a row of the given list."""
-
-    pair: Ints
-    start_s: Floats
-    end_s: Floats
-    max_range_m: Floats
-
-    def __len__(self) -> int:
-        return len(self.pair)
 
 
 def ground_passes(
@@ -151,39 +118,6 @@ def _search(compiled: bool | None, satellites: int, times: int, stations: int) -
     return loops.find_spans, _COMPILED_SAMPLES_PER_TIME * times
 
 
-def pair_windows(
-    constellation: Constellation,
-    pairs: NDArray[np.int64],
-    start_utc: str | datetime,
-    horizon_s: float,
-    grazing_altitude_m: float,
-    max_range_m: float = math.inf,
-    grid_s: float = DEFAULT_GRID_S,
-) -> PairWindows:
-    """When each pair of satellites [N, 2] is within range and sees each other past the Earth.
-
-    The straight ray must stay above a sphere of `EARTH_RADIUS_M + grazing_altitude_m`; refraction is left out.
-
-    Raises:
-        PlanError: horizon or grid is out of range.
-        InputError: SGP4 refuses a satellite.
-    """
-    time_s = checked_grid(horizon_s, grid_s)
-    found = [PairWindows(no_rows(), *(np.empty(0) for _ in range(3)))]
-    # Arrays of pairs are vectors, so a pair weighs about as much as four rows of numbers.
-    for chosen in _chunks(len(pairs), 4 * len(time_s)):
-        satellites, member = np.unique(pairs[chosen.start : chosen.stop], return_inverse=True)
-        ephemeris = propagate(constellation, start_utc, time_s, satellites.tolist())
-        member = member.reshape(-1, 2)
-        range_m = _distance_apart(ephemeris, member)
-        spans = positive_spans(_ray_above_earth(ephemeris, member, EARTH_RADIUS_M + grazing_altitude_m))
-        if math.isfinite(max_range_m):
-            spans = intersection(spans, positive_spans(_below(range_m, max_range_m)))
-        found.append(PairWindows(spans.row + chosen.start, spans.start_s, spans.end_s, greatest(range_m, spans)))
-    columns = ("pair", "start_s", "end_s", "max_range_m")
-    return PairWindows(*(np.concatenate([getattr(part, column) for part in found]) for column in columns))
-
-
 def checked_grid(horizon_s: float, grid_s: float) -> Floats:
     """The even times of a search from 0 to the horizon, [T].
 
@@ -205,59 +139,3 @@ def _chunks(count: int, samples_each: int) -> Iterator[range]:
 def no_rows() -> Ints:
     """A column of numbers without any."""
     return np.empty(0, dtype=np.int64)
-
-
-def _distance_apart(ephemeris: Ephemeris, member: Ints) -> Samples:
-    """Distance between the two satellites of each row of `member` [P, 2]."""
-
-    def between(row: Ints, sample: Ints) -> Clearance:
-        one, two = (cut_arcs(ephemeris, member[row, side], sample) for side in (0, 1))
-
-        def distance(time_s: Floats) -> tuple[Floats, Floats]:
-            (a, a_rate), (b, b_rate) = one.at(time_s), two.at(time_s)
-            return length_and_rate(b - a, b_rate - a_rate)
-
-        return distance
-
-    a, b = (ephemeris.position_m[member[:, side]] for side in (0, 1))
-    a_rate, b_rate = (ephemeris.velocity_m_s[member[:, side]] for side in (0, 1))
-    value, slope = length_and_rate(b - a, b_rate - a_rate)
-    return Samples(ephemeris.time_s, value, slope, 2.0 * fastest_m_s(ephemeris), between)
-
-
-def _ray_above_earth(ephemeris: Ephemeris, member: Ints, lowest_m: float) -> Samples:
-    """How far above a sphere of radius `lowest_m` the ray between the two satellites of each row passes."""
-
-    def between(row: Ints, sample: Ints) -> Clearance:
-        one, two = (cut_arcs(ephemeris, member[row, side], sample) for side in (0, 1))
-        return lambda time_s: ray_height(*one.at(time_s), *two.at(time_s), lowest_m)
-
-    a, b = (ephemeris.position_m[member[:, side]] for side in (0, 1))
-    a_rate, b_rate = (ephemeris.velocity_m_s[member[:, side]] for side in (0, 1))
-    value, slope = ray_height(a, a_rate, b, b_rate, lowest_m)
-    return Samples(ephemeris.time_s, value, slope, fastest_m_s(ephemeris), between)
-
-
-def ray_height(a: Floats, a_rate: Floats, b: Floats, b_rate: Floats, lowest_m: float) -> tuple[Floats, Floats]:
-    """Height of the ray's nearest point above a sphere, and its rate.
-
-    That point slides along the segment at no cost in distance, so its fraction counts as fixed in the rate.
-    """
-    fraction = nearest_fraction(a, b)[..., None]
-    height, rate = length_and_rate(a + fraction * (b - a), a_rate + fraction * (b_rate - a_rate))
-    return height - lowest_m, rate
-
-
-def _below(samples: Samples, limit: float) -> Samples:
-    """The clearance limit - value."""
-
-    def between(row: Ints, sample: Ints) -> Clearance:
-        inner = samples.between(row, sample)
-
-        def clearance(time_s: Floats) -> tuple[Floats, Floats]:
-            value, slope = inner(time_s)
-            return limit - value, -slope
-
-        return clearance
-
-    return replace(samples, value=limit - samples.value, slope=-samples.slope, between=between)

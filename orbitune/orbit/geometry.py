@@ -108,13 +108,8 @@ def azimuth_rad(position_m: Floats, station: GroundStation) -> Floats:
     return angle
 
 
-def closest_approach(a_m: Floats, b_m: Floats) -> Floats:
-    """The point [..., 3] of the straight segment from a to b that is nearest to the Earth's centre."""
-    return a_m + nearest_fraction(a_m, b_m)[..., None] * (b_m - a_m)
-
-
 def nearest_fraction(a_m: Floats, b_m: Floats) -> Floats:
-    """How far along the segment from a (0) to b (1) that point lies; 0 where a and b coincide."""
+    """Where on the segment from a (0) to b (1) the point nearest to the Earth's centre lies; 0 where they coincide."""
     along = b_m - a_m
     squared = dot(along, along)
     fraction = -dot(a_m, along) / np.where(squared > 0.0, squared, 1.0)

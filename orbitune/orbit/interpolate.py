@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from orbitune.orbit.propagate import Ephemeris
 
 NUM_NODES = 8
-_NODES = np.arange(NUM_NODES) - (NUM_NODES - 1) / 2.0
-TO_COEFFICIENTS = np.linalg.inv(np.vander(_NODES, increasing=True))
+NODES = np.arange(NUM_NODES) - (NUM_NODES - 1) / 2.0
+TO_COEFFICIENTS = np.linalg.inv(np.vander(NODES, increasing=True))
 """Values at the nodes -3.5 .. 3.5 to coefficients of 1, x, .. x^7."""
 
 
@@ -49,13 +49,18 @@ def cut_arcs(ephemeris: Ephemeris, satellite: NDArray[np.int64], sample: NDArray
     The time grid must be even and have eight samples or more (see `time_grid`).
     """
     time_s = ephemeris.time_s
-    first = np.clip(sample - (NUM_NODES // 2 - 1), 0, len(time_s) - NUM_NODES)
+    first = first_node(sample, len(time_s))
     begin = satellite * len(time_s) + first
     nodes = ephemeris.position_m.reshape(-1, 3)[begin + np.arange(NUM_NODES)[:, None]]
     # One product of matrices for all rows, then time last, so that `at` works on long runs of memory.
     mixed = (TO_COEFFICIENTS @ nodes.reshape(NUM_NODES, -1)).reshape(NUM_NODES, -1, 3)
     step_s = grid_step_s(time_s)
-    return Arcs(np.ascontiguousarray(mixed.swapaxes(1, 2)), time_s[0] + step_s * (first - _NODES[0]), step_s)
+    return Arcs(np.ascontiguousarray(mixed.swapaxes(1, 2)), time_s[0] + step_s * (first - NODES[0]), step_s)
+
+
+def first_node(sample: NDArray[np.int64], num_times: int) -> NDArray[np.int64]:
+    """The sample where the arc for the interval from `sample` begins: centred on it except at the ends of the grid."""
+    return np.clip(sample - (NUM_NODES // 2 - 1), 0, num_times - NUM_NODES)
 
 
 def time_grid(horizon_s: float, grid_s: float) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def assert_sampled(constellation: Constellation, start_utc: str, horizon_s: floa
     time_s = np.arange(0.0, horizon_s, 1.0)
     dark = hidden(propagate(constellation, start_utc, time_s).position_m, sun_direction(start_utc, time_s))
     edges = np.sort(np.concatenate([found.start_s, found.end_s]))
-    # The quintic is within decimetres of SGP4 on these grids, so samples within a millisecond of an edge may differ.
+    # The arcs are within decimetres of SGP4 on these grids, so samples within a millisecond of an edge may differ.
     near = (np.abs(time_s[:, None] - edges) < 1e-3).any(axis=1)
     for satellite in range(len(constellation)):
         different = inside(found, satellite, time_s) != dark[satellite]

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rays import ray_radius
 
 from orbitune.errors import PlanError
 from orbitune.links import isl, partners, stretches
 from orbitune.links.isl import IslSpec, IslWindows, plane_pairs, plane_windows, ring_pairs, ring_windows
+from orbitune.links.limits import Limits
 from orbitune.links.partners import greedy
-from orbitune.links.visibility import pair_windows
 from orbitune.orbit.constellation import Constellation, WalkerShell, build_walker
-from orbitune.orbit.geometry import closest_approach, length
+from orbitune.orbit.geometry import length
 from orbitune.orbit.propagate import propagate
 from orbitune.units import EARTH_RADIUS_M
 
@@ -45,6 +46,12 @@ def same(a: IslWindows, b: IslWindows, tolerance: float = 1e-6) -> bool:
     )
 
 
+def assert_alike(a: IslWindows, b: IslWindows) -> None:
+    """The same windows, found in two ways."""
+    assert same(replace(a, max_range_m=b.max_range_m), b, 1e-3)
+    assert np.allclose(a.max_range_m, b.max_range_m, rtol=0.0, atol=500.0)
+
+
 def assert_in_order(windows: IslWindows) -> None:
     order = np.lexsort((windows.start_s, windows.two, windows.one))
     assert np.array_equal(order, np.arange(len(windows)))
@@ -66,7 +73,7 @@ def links_at(windows: IslWindows, moment_s: float) -> set[tuple[int, int]]:
 
 
 def ray_height_m(position: np.ndarray, one: int, two: int) -> np.ndarray:
-    return length(closest_approach(position[one], position[two])) - EARTH_RADIUS_M
+    return ray_radius(position[one], position[two]) - EARTH_RADIUS_M
 
 
 # ------------------------------------------------------------------------------------------ what is refused
@@ -128,21 +135,23 @@ def test_limits_that_are_not_set_are_not_computed() -> None:
 @pytest.mark.parametrize("name", ["star", "delta", "sun-synchronous"])
 def test_rings_and_grid_are_the_windows_of_their_pairs(cases: dict[str, Any], name: str) -> None:
     """Also those that a bound settles for the whole horizon, without a search."""
+
+    def proves_nothing(_: object, one: np.ndarray, *__: object) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(one), dtype=np.bool_), np.zeros(len(one))
+
     constellation = cases[name].constellation
     for reach_m in (math.inf, 4000e3):
         spec = IslSpec(max_range_m=reach_m)
-        for found, pairs, limit_m in (
-            (ring_windows(constellation, spec, START, TWO_HOURS_S), ring_pairs(constellation), math.inf),
-            (plane_windows(constellation, spec, START, TWO_HOURS_S), plane_pairs(constellation, START), reach_m),
+        for windows, pairs, limits in (
+            (ring_windows, ring_pairs(constellation), Limits(EARTH_RADIUS_M + 80e3)),
+            (plane_windows, plane_pairs(constellation, START), Limits(EARTH_RADIUS_M + 80e3, reach_m)),
         ):
+            found = windows(constellation, spec, START, TWO_HOURS_S)
+            with pytest.MonkeyPatch.context() as searched:
+                searched.setattr(isl, "always_kept", proves_nothing)
+                expected = isl.windows_of_pairs(constellation, pairs, limits, START, TWO_HOURS_S)
             assert_in_order(found)
-            one, two = np.sort(pairs, axis=1).T
-            pairs = pairs[np.lexsort((two, one))]
-            expected = pair_windows(constellation, pairs, START, TWO_HOURS_S, 80e3, limit_m)
-            assert np.array_equal(np.stack([found.one, found.two], axis=1), np.sort(pairs[expected.pair], axis=1))
-            assert np.allclose(found.start_s, expected.start_s, rtol=0.0, atol=1e-3)
-            assert np.allclose(found.end_s, expected.end_s, rtol=0.0, atol=1e-3)
-            assert np.allclose(found.max_range_m, expected.max_range_m, rtol=0.0, atol=500.0)
+            assert_alike(found, expected)
 
 
 def test_what_the_bound_proves_holds_and_neighbours_of_large_rings_need_no_search(
@@ -182,6 +191,7 @@ def test_polar_shut_off_is_per_end_and_only_between_planes(cases: dict[str, Any]
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     constellation = two_shells()
     specs = [
+        IslSpec(policy="grid", max_range_m=4000e3),
         IslSpec(policy="grid", polar_cutoff_rad=1.0),
         IslSpec(policy="grid", max_range_rate_m_s=1500.0, max_slew_rad_s=1e-3),
         IslSpec(policy="nearest", repoint_s=600.0, max_range_m=4000e3),
@@ -242,12 +252,9 @@ def test_the_tree_misses_no_pair(reach_m: float) -> None:
     for number, members in enumerate(constellation.planes):
         plane[list(members)] = number
     pairs = np.array([pair for pair in combinations(range(len(constellation)), 2) if plane[pair[0]] != plane[pair[1]]])
-    expected = pair_windows(constellation, pairs, START, TWO_HOURS_S, 80e3, reach_m)
+    expected = isl.windows_of_pairs(constellation, pairs, spec.plane_limits, START, TWO_HOURS_S)
     assert len(expected) > 300
-    assert np.array_equal(np.stack([found.one, found.two], axis=1), pairs[expected.pair])
-    assert np.allclose(found.start_s, expected.start_s, rtol=0.0, atol=1e-3)
-    assert np.allclose(found.end_s, expected.end_s, rtol=0.0, atol=1e-3)
-    assert np.allclose(found.max_range_m, expected.max_range_m, rtol=0.0, atol=500.0)
+    assert_alike(found, expected)
 
 
 def test_numbering_the_satellites_the_other_way_round_changes_nothing() -> None:

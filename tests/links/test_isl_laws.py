@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rays import ray_radius
 from sgp4.api import WGS72, Satrec
 
 from orbitune.links import stretches
@@ -81,14 +82,6 @@ def turning_from_orbit(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
     sight = directions(a, b)
     frame = np.cross(a[2], derivative(a)) / (a[2] ** 2).sum(axis=1, keepdims=True)
     return np.linalg.norm(derivative(sight) - np.cross(frame, sight[2]), axis=1)
-
-
-def ray_radius(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Least distance of the segment from the centre: the height of a triangle on its base, or one of its sides."""
-    base = b - a
-    foot_inside = ((a * base).sum(axis=1) < 0.0) & ((b * base).sum(axis=1) > 0.0)
-    height = np.linalg.norm(np.cross(a, b), axis=1) / np.linalg.norm(base, axis=1)
-    return np.where(foot_inside, height, np.minimum(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)))
 
 
 def margins(one: Satrec, two: Satrec, time_s: np.ndarray, spec: IslSpec) -> np.ndarray:

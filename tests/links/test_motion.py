@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from skyfield.api import EarthSatellite, load, wgs84
 
+from orbitune.links.isl import windows_of_pairs
+from orbitune.links.limits import Limits
 from orbitune.links.motion import Windows, relative_motion, tracks
-from orbitune.links.visibility import ground_passes, pair_windows
+from orbitune.links.visibility import ground_passes
 from orbitune.orbit.geometry import GroundStation, azimuth_rad, elevation_rad
 from orbitune.orbit.propagate import propagate
 from orbitune.orbit.time import parse_utc
+from orbitune.units import EARTH_RADIUS_M
 
 TIME_S = np.arange(0.0, 7200.0, 37.0)
 
@@ -99,8 +102,9 @@ def test_tracks_of_passes_equal_sgp4(cases: dict[str, Any], stations: list[Groun
 def test_tracks_between_satellites_equal_sgp4(cases: dict[str, Any]) -> None:
     case = cases["star"]
     pairs = np.array([(0, 1), (3, 60), (8, 62), (1, 12)])
-    found = pair_windows(case.constellation, pairs, case.start_utc, 9000.0, 80e3)
-    windows = Windows.of_pairs(pairs, found)
+    found = windows_of_pairs(case.constellation, pairs, Limits(EARTH_RADIUS_M + 80e3), case.start_utc, 9000.0)
+    windows = Windows.of_links(found)
+    assert len(windows) > len(pairs)
     paths = tracks(case.constellation, [], case.start_utc, windows)
     for row in range(len(windows)):
         time_s = np.linspace(windows.start_s[row], windows.end_s[row], 200)

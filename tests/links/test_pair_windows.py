@@ -3,100 +3,112 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from rays import ray_radius
 
-from orbitune.links import visibility
-from orbitune.links.isl import plane_pairs
-from orbitune.links.visibility import PairWindows, pair_windows
+from orbitune.links.isl import IslWindows, plane_pairs, windows_of_pairs
+from orbitune.links.limits import Limits
 from orbitune.orbit.constellation import WalkerShell, build_walker
-from orbitune.orbit.geometry import closest_approach, length
+from orbitune.orbit.geometry import length
 from orbitune.orbit.propagate import propagate
 from orbitune.units import EARTH_RADIUS_M
 
 HORIZON_S = 21_600.0
-GRAZING_M = 80e3
+LOWEST_M = EARTH_RADIUS_M + 80e3
 # Same plane, next plane, counter-rotating across the seam, far around the Earth.
 PAIRS = np.array([(0, 1), (0, 2), (0, 12), (3, 60), (5, 40), (8, 62), (20, 55), (33, 7)])
 
 
+@pytest.fixture(scope="module", params=[4500e3, math.inf], ids=["range", "earth"])
+def limits(request: pytest.FixtureRequest) -> Limits:
+    """At 780 km the Earth comes between two satellites 6200 km apart, so each of these ends windows in its own way."""
+    return Limits(LOWEST_M, request.param)
+
+
 @pytest.fixture(scope="module")
-def windows(cases: dict[str, Any]) -> PairWindows:
+def windows(cases: dict[str, Any], limits: Limits) -> IslWindows:
     case = cases["star"]
-    return pair_windows(case.constellation, PAIRS, case.start_utc, HORIZON_S, GRAZING_M, 4500e3)
+    return windows_of_pairs(case.constellation, PAIRS, limits, case.start_utc, HORIZON_S)
+
+
+def of_pair(windows: IslWindows, one: int, two: int) -> IslWindows:
+    return windows.at((windows.one == min(one, two)) & (windows.two == max(one, two)))
 
 
 def clearances(case: Any, pair: np.ndarray, time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Height of the ray above the allowed sphere, and distance."""
     a, b = propagate(case.constellation, case.start_utc, time_s, pair.tolist()).position_m
-    return length(closest_approach(a, b)) - EARTH_RADIUS_M - GRAZING_M, length(b - a)
+    return ray_radius(a, b) - LOWEST_M, length(b - a)
 
 
-def test_open_exactly_when_in_range_and_past_the_earth(cases: dict[str, Any], windows: PairWindows) -> None:
+def test_open_exactly_when_in_range_and_past_the_earth(
+    cases: dict[str, Any], limits: Limits, windows: IslWindows
+) -> None:
     seconds = np.arange(0.0, HORIZON_S + 1.0)
     assert len(windows) > 0
-    for number, pair in enumerate(PAIRS):
+    for pair in PAIRS:
         height, distance = clearances(cases["star"], pair, seconds)
-        mine = windows.pair == number
-        opened = np.searchsorted(windows.start_s[mine], seconds, side="right")
-        under_way = opened > np.searchsorted(windows.end_s[mine], seconds)
-        clear = (np.abs(height) > 1.0) & (np.abs(distance - 4500e3) > 1.0)
-        assert np.array_equal(((height > 0.0) & (distance < 4500e3))[clear], under_way[clear])
+        mine = of_pair(windows, *pair)
+        under_way = np.searchsorted(mine.start_s, seconds, side="right") > np.searchsorted(mine.end_s, seconds)
+        clear = (np.abs(height) > 1.0) & (np.abs(distance - limits.max_range_m) > 1.0)
+        assert np.array_equal(((height > 0.0) & (distance < limits.max_range_m))[clear], under_way[clear])
 
 
-def test_edges_lie_on_the_limit_and_no_contact_crosses_the_earth(cases: dict[str, Any], windows: PairWindows) -> None:
-    for number, start_s, end_s, greatest_m in zip(
-        windows.pair, windows.start_s, windows.end_s, windows.max_range_m, strict=True
+def test_edges_lie_on_the_limit_and_no_contact_crosses_the_earth(
+    cases: dict[str, Any], limits: Limits, windows: IslWindows
+) -> None:
+    for one, two, start_s, end_s, greatest_m in zip(
+        windows.one, windows.two, windows.start_s, windows.end_s, windows.max_range_m, strict=True
     ):
-        height, distance = clearances(cases["star"], PAIRS[number], np.linspace(start_s, end_s, 500))
+        height, distance = clearances(cases["star"], np.array([one, two]), np.linspace(start_s, end_s, 500))
         assert height.min() > -1.0
         assert distance.max() == pytest.approx(greatest_m, abs=200.0)
-        assert distance.max() < 4500e3 + 1.0
+        assert distance.max() < limits.max_range_m + 1.0
         for edge, at in ((start_s, 0), (end_s, -1)):
             inside = 0.0 < edge < HORIZON_S
-            assert not inside or min(abs(height[at]), abs(distance[at] - 4500e3)) < 1.0
+            assert not inside or min(abs(height[at]), abs(distance[at] - limits.max_range_m)) < 1.0
 
 
-def test_neighbours_in_sight_are_one_window(windows: PairWindows) -> None:
-    mine = windows.pair == 0
-    assert windows.start_s[mine].tolist() == [0.0]
-    assert windows.end_s[mine].tolist() == [HORIZON_S]
+def test_neighbours_in_sight_are_one_window(windows: IslWindows) -> None:
+    mine = of_pair(windows, 0, 1)
+    assert mine.start_s.tolist() == [0.0]
+    assert mine.end_s.tolist() == [HORIZON_S]
 
 
-def test_halving_the_grid_and_turning_the_pair_change_nothing(cases: dict[str, Any], windows: PairWindows) -> None:
+def test_halving_the_grid_and_turning_the_pair_change_nothing(
+    cases: dict[str, Any], limits: Limits, windows: IslWindows
+) -> None:
     case = cases["star"]
-    fine = pair_windows(case.constellation, PAIRS[:, ::-1], case.start_utc, HORIZON_S, GRAZING_M, 4500e3, grid_s=30.0)
-    assert np.array_equal(fine.pair, windows.pair)
+    fine = windows_of_pairs(case.constellation, PAIRS[:, ::-1], limits, case.start_utc, HORIZON_S, grid_s=30.0)
+    assert np.array_equal(fine.one, windows.one)
+    assert np.array_equal(fine.two, windows.two)
     assert np.abs(fine.start_s - windows.start_s).max() < 1e-3
     assert np.abs(fine.end_s - windows.end_s).max() < 1e-3
 
 
-def test_a_shorter_reach_and_a_higher_ray_only_take_away(cases: dict[str, Any], windows: PairWindows) -> None:
+def test_a_shorter_reach_and_a_higher_ray_only_take_away(
+    cases: dict[str, Any], limits: Limits, windows: IslWindows
+) -> None:
     case = cases["star"]
-    for grazing_m, reach_m in ((GRAZING_M, 3000e3), (400e3, 4500e3)):
-        fewer = pair_windows(case.constellation, PAIRS, case.start_utc, HORIZON_S, grazing_m, reach_m)
-        for number, start_s, end_s in zip(fewer.pair, fewer.start_s, fewer.end_s, strict=True):
-            around = (windows.start_s <= start_s + 1e-6) & (windows.end_s >= end_s - 1e-6) & (windows.pair == number)
-            assert around.sum() == 1
-
-
-def test_chunks_change_nothing(cases: dict[str, Any], windows: PairWindows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visibility, "SAMPLES_PER_CHUNK", 361 * 4 * 3)
-    case = cases["star"]
-    parts = pair_windows(case.constellation, PAIRS, case.start_utc, HORIZON_S, GRAZING_M, 4500e3)
-    for column in ("pair", "start_s", "end_s", "max_range_m"):
-        assert np.allclose(getattr(parts, column), getattr(windows, column), rtol=0.0, atol=1e-6)
+    for tighter in (replace(limits, max_range_m=3000e3), replace(limits, lowest_m=EARTH_RADIUS_M + 400e3)):
+        fewer = windows_of_pairs(case.constellation, PAIRS, tighter, case.start_utc, HORIZON_S)
+        assert len(fewer) > 0
+        for one, two, start_s, end_s in zip(fewer.one, fewer.two, fewer.start_s, fewer.end_s, strict=True):
+            mine = of_pair(windows, one, two)
+            assert ((mine.start_s <= start_s + 1e-6) & (mine.end_s >= end_s - 1e-6)).sum() == 1
 
 
 @pytest.mark.parametrize(("per_plane", "sees"), [(2, False), (3, False), (6, False), (9, True), (12, True)])
 def test_rings_with_too_few_satellites_are_blocked_by_the_earth(per_plane: int, sees: bool) -> None:
     """Neighbours on a circle of radius a clear a cos(pi/n): at 550 km, 80 km above the ground, from n = 9 on."""
-    assert (math.cos(math.pi / per_plane) * (EARTH_RADIUS_M + 550e3) > EARTH_RADIUS_M + 80e3) == sees
+    assert (math.cos(math.pi / per_plane) * (EARTH_RADIUS_M + 550e3) > LOWEST_M) == sees
     shell = WalkerShell("walker-delta", per_plane, 1, 0, 550e3, 0.9)
-    constellation = build_walker([shell], "2025-06-01T00:00:00Z")
-    found = pair_windows(constellation, np.array([(0, 1)]), "2025-06-01T00:00:00Z", 6000.0, 80e3)
+    start_utc = "2025-06-01T00:00:00Z"
+    found = windows_of_pairs(build_walker([shell], start_utc), np.array([(0, 1)]), Limits(LOWEST_M), start_utc, 6000.0)
     assert len(found) == int(sees)
 
 

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from orbitune.errors import PlanError
 from orbitune.links import motion
 from orbitune.links.budget import STANDARDS, ladder, read_modcods
+from orbitune.links.isl import windows_of_pairs
+from orbitune.links.limits import Limits
 from orbitune.links.motion import Windows
 from orbitune.links.pieces import Pieces, pieces
 from orbitune.links.rates import FixedRate, OpticalRate, RateModel, RfRate
-from orbitune.links.visibility import PairWindows, ground_passes, pair_windows
+from orbitune.links.visibility import ground_passes
 from orbitune.orbit.geometry import GroundStation, elevation_rad, length
 from orbitune.orbit.propagate import propagate
+from orbitune.units import EARTH_RADIUS_M
 
 HORIZON_S = 21_600.0
 STEP_S = 0.1
@@ -72,8 +75,9 @@ def passes(cases: dict[str, Any], stations: list[GroundStation]) -> Scene:
 @pytest.fixture(scope="module")
 def links(cases: dict[str, Any], stations: list[GroundStation]) -> Scene:
     case = cases["star"]
-    found = pair_windows(case.constellation, PAIRS, case.start_utc, HORIZON_S, 80e3, 6000e3)
-    return Scene(Windows.of_pairs(PAIRS, found), case, stations)
+    limits = Limits(EARTH_RADIUS_M + 80e3, 6000e3)
+    found = windows_of_pairs(case.constellation, PAIRS, limits, case.start_utc, HORIZON_S)
+    return Scene(Windows.of_links(found), case, stations)
 
 
 def check_against_truth(scene: Scene, rows: list[int] | slice, model: RateModel, loss: float = 0.01) -> Pieces:
@@ -179,16 +183,18 @@ def test_a_link_that_never_closes_has_no_piece_and_one_that_always_does_no_gap(p
     assert np.array_equal(cut.end_s[:-1][inner], cut.start_s[1:][inner])
 
 
-def test_chunks_change_nothing_and_no_windows_are_no_pieces(passes: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_nothing(passes: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = passes.cut(slice(0, 120), X_BAND)[1]
     monkeypatch.setattr(motion, "ARCS_PER_CHUNK", 50)
     parts = passes.cut(slice(0, 120), X_BAND)[1]
     assert np.array_equal(parts.window, whole.window)
     assert np.array_equal(parts.rate_bps, whole.rate_bps)
     assert np.allclose(parts.start_s, whole.start_s, rtol=0.0, atol=0.5)  # other grids, other halves
-    none = PairWindows(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(3)))
-    nothing = Windows.of_pairs(np.empty((0, 2), dtype=np.int64), none)
-    assert len(pieces(nothing, passes.case.constellation, [], passes.case.start_utc, KA_PAIR)) == 0
+
+
+def test_no_windows_are_no_pieces(passes: Scene, links: Scene) -> None:
+    for scene, model in ((passes, X_BAND), (links, KA_PAIR)):
+        assert len(scene.cut([], model)[1]) == 0
 
 
 @dataclass(frozen=True)
