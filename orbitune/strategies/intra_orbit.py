@@ -6,36 +6,54 @@ of h bytes (for n = 2 both ways round are the same link, so `bidirectional` gain
 relay           Naive: whole messages, one way round; every link serves the owners in turn.
                 All-gather (n-1)(3B/R + 2 tau) for n > 2: owner k is held up behind owner k-1 at every link.
                 All-reduce 2(n-1)(h/R + tau): partial sums go round, then the total does.
-ring            One way round, everybody sends at once; sums and broadcasts in n chunks.
-                All-gather (n-1)(B/R + tau), all-reduce 2(n-1)(h/(nR) + tau).
+ring            One way round, everybody sends at once; sums and broadcasts in c chunks, c at most n.
+                All-gather (n-1)(B/R + tau), all-reduce 2(n-1)(h/(cR) + tau), reduce-scatter (n-1)(h/(nR) + tau).
 bidirectional   Both ways round at once.
-                All-gather at most ceil((n-1)/2)(B/R + tau), all-reduce 2(n-1)(h/(2nR) + tau).
+                All-gather at most ceil((n-1)/2)(B/R + tau), all-reduce 2 ceil((n-1)/2)(h/(cR) + tau), or
+                ceil((n-1)/2)(h/R + tau) where whole weights are gathered and everybody sums them up itself.
 
-The last two are the standard forms of ring collectives (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms
-for clusters of workstations", J. Parallel Distrib. Comput. 69, 2009); the paper's own formulas could not be recovered.
-The relay time of an all-gather is our own derivation from the order of service.
+All-gather and all-reduce one way round are the standard forms of ring collectives (Patarasuk and Yuan, "Bandwidth
+optimal all-reduce algorithms for clusters of workstations", J. Parallel Distrib. Comput. 69, 2009); the paper's own
+formulas could not be recovered. The relay time of an all-gather and the all-reduce both ways are our own: each chunk is
+summed up from both sides towards a root of its own and goes back out, so a link carries each chunk once, as in the
+standard form both ways round, over half as many hops one after the other.
 
-A ring with one link lost is a line. There every way sends both ways along the line, because it must. Where a link is
-only down for a while, waiting for it and doing without it are both tried, and the earlier to finish is booked.
+Chunks: c is the least number that brings the formula within `CHUNK_SPARE` of its minimum. All times above hold exactly
+where payloads are equally large, ready at once and divisible by the number of chunks, nothing else is booked, links are
+up, equal and full duplex, and (all-reduce both ways round) n is odd; on an even ring they are upper bounds.
+
+Where links or payloads are unequal, `bidirectional` also tries to spare the slowest link and to cut large payloads, and
+books what finishes first: never later than plain halves (`uneven`). Of broken rings, see `ring`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
-from heapq import heapify, heappop, heappush
-from itertools import count
-from math import inf
+from math import ceil
 
-from orbitune.errors import PlanError
+from orbitune.strategies.ring import (
+    BACK,
+    FORWARD,
+    Book,
+    Line,
+    Trip,
+    byte_seconds,
+    latest,
+    on_ring,
+    part_of,
+    split,
+    travel,
+)
+from orbitune.strategies.uneven import uneven_books
 from orbitune.timeline.activity import Held, Payload
-from orbitune.timeline.simulate import HorizonEnd, Schedule
+from orbitune.timeline.simulate import Schedule
 
 WAYS = ("relay", "ring", "bidirectional")
 
-FORWARD, BACK = 1, -1
+CHUNK_SPARE = 0.01
+"""What a sum may take longer for having fewer chunks, our choice: a hundredth is not worth thousands of activities."""
 
 
 def all_gather(schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held], way: str) -> dict[int, float]:
@@ -52,13 +70,19 @@ def all_gather(schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held]
         PlanError: Contacts reach some member too late or never.
     """
     own_s = {member: held[member].since_s if member in held else 0.0 for member in ring}
-    owners = [member for member in ring if member in held and held[member].payload.size]
+    owned = {member: held[member] for member in ring if member in held and held[member].payload.size}
+    if len(ring) == 1:
+        return own_s
+    require_way(way)
 
-    def book(desk: Schedule, line: _Line) -> dict[int, float]:
-        trips = [trip for owner in owners for trip in line.tours(owner, held[owner], way)]
-        return _latest(own_s, _travel(desk, trips, way))
+    def halves(desk: Schedule, line: Line) -> dict[int, float]:
+        trips = [trip for owner, part in owned.items() for trip in line.tours(owner, part, way)]
+        return latest(own_s, travel(desk, trips, in_turn=way == "relay"))
 
-    return _on_ring(schedule, ring, own_s, way, book)
+    books: list[Book] = [halves]
+    if way == "bidirectional" and owned:
+        books += uneven_books(schedule, tuple(ring), owned, own_s)
+    return on_ring(schedule, ring, own_s, books)
 
 
 def all_reduce(schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held], way: str) -> dict[int, Held]:
@@ -74,17 +98,56 @@ def all_reduce(schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held]
     Raises:
         PlanError: Contacts reach some member too late or never.
     """
-    assert held, "nobody holds anything to merge"
-    total = reduce(Payload.merged, (part.payload for part in held.values()))
-    assert all(part.payload.size == total.size for part in held.values()), "payloads of unequal size"
-    ready_s = dict.fromkeys(ring, max(part.since_s for part in held.values()))
+    total, ready_s = _sum_of(held), _ready_s(ring, held)
+    if len(ring) == 1:
+        return {ring[0]: Held(total, ready_s[ring[0]])}
+    require_way(way)
+    if len(held) == 1:
+        ((only, part),) = held.items()
+        times_s = broadcast(schedule, ring, only, part, way)
+        return {member: Held(total, times_s[member]) for member in ring}
+    chunks = _chunks(schedule, ring, total.size, ready_s[ring[0]], way)
+    if not chunks:
+        return _gather_and_sum(schedule, ring, held, total, way)
 
-    def book(desk: Schedule, line: _Line) -> dict[int, float]:
-        trips = [line.collection(held, *share) for share in _shares(total.size, len(ring), way)]
-        return _latest(ready_s, _travel(desk, trips, way))
+    def book(desk: Schedule, line: Line) -> dict[int, float]:
+        trips = _sums(line, held, total.size, chunks, way, share=True)
+        return latest(ready_s, travel(desk, trips, in_turn=way == "relay"))
 
-    since_s = _on_ring(schedule, ring, ready_s, way, book)
+    since_s = on_ring(schedule, ring, ready_s, [book])
     return {member: Held(total, since_s[member]) for member in ring}
+
+
+def reduce_scatter(
+    schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held], way: str
+) -> list[tuple[int, Held]]:
+    """Merge the members' payloads; each byte of the total ends at one member, a chunk for each.
+
+    Args:
+        ring: Satellites in ring order.
+        held: Payloads of one kind, version and size with disjoint origins.
+
+    Returns:
+        Where each chunk of the total is, and since when. `broadcast_parts` brings them to everyone.
+
+    Raises:
+        PlanError: Contacts reach some member too late or never.
+    """
+    total, ready_s = _sum_of(held), _ready_s(ring, held)
+    if len(ring) == 1:
+        return [(ring[0], Held(total, ready_s[ring[0]]))]
+    require_way(way)
+    ends: list[tuple[int, Held]] = []
+
+    def book(desk: Schedule, line: Line) -> dict[int, float]:
+        trips = _sums(line, held, total.size, len(ring), way, share=False)
+        landed = travel(desk, trips, in_turn=way == "relay")
+        ends[:] = [(member, part) for member, part in landed if part.payload.origins == total.origins]
+        return latest({}, ends)
+
+    on_ring(schedule, ring, ready_s, [book])
+    places = {part.payload: (member, part) for member, part in ends}
+    return sorted(places.values(), key=lambda place: place[1].payload.start_byte)
 
 
 def broadcast(schedule: Schedule, ring: Sequence[int], root: int, held: Held, way: str) -> dict[int, float]:
@@ -96,8 +159,8 @@ def broadcast(schedule: Schedule, ring: Sequence[int], root: int, held: Held, wa
     Raises:
         PlanError: Contacts reach some member too late or never.
     """
-    chunks = _split(0, held.payload.size, 1 if way == "relay" else len(ring))
-    parts = [(root, _part(held, start, stop)) for _, start, stop in chunks]
+    count = 1 if way == "relay" else _pipeline(schedule, ring, held)
+    parts = [(root, part_of(held, start, stop)) for _, start, stop in split(0, held.payload.size, count)]
     return broadcast_parts(schedule, ring, parts, way) if parts else dict.fromkeys(ring, held.since_s)
 
 
@@ -117,12 +180,46 @@ def broadcast_parts(
         PlanError: Contacts reach some member too late or never.
     """
     ready_s = dict.fromkeys(ring, max(held.since_s for _, held in parts))
+    if len(ring) == 1:
+        return ready_s
+    require_way(way)
 
-    def book(desk: Schedule, line: _Line) -> dict[int, float]:
+    def book(desk: Schedule, line: Line) -> dict[int, float]:
         trips = [trip for number, (root, held) in enumerate(parts) for trip in line.both_ways(root, held, way, number)]
-        return _latest(ready_s, _travel(desk, trips, way))
+        return latest(ready_s, travel(desk, trips, in_turn=way == "relay"))
 
-    return _on_ring(schedule, ring, ready_s, way, book)
+    return on_ring(schedule, ring, ready_s, [book])
+
+
+def gather_to(
+    schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held], goals: Sequence[int], way: str
+) -> dict[int, float]:
+    """Bring every member's payload to some members only.
+
+    Args:
+        ring: Satellites in ring order.
+        held: What each member starts with. A member may have nothing.
+        goals: Who gets all of it.
+
+    Returns:
+        For each goal the second since which it holds all payloads.
+
+    Raises:
+        PlanError: Contacts reach some goal too late or never.
+    """
+    wanted = frozenset(goals)
+    base_s = {goal: held[goal].since_s if goal in held else 0.0 for goal in goals}
+    owned = {member: held[member] for member in ring if member in held and held[member].payload.size}
+    if len(ring) == 1 or not owned:
+        return base_s
+    require_way(way)
+
+    def book(desk: Schedule, line: Line) -> dict[int, float]:
+        trips = [trip for owner, part in owned.items() for trip in line.towards(owner, part, wanted, way)]
+        landed = travel(desk, trips, in_turn=way == "relay")
+        return latest(base_s, ((member, part) for member, part in landed if member in wanted))
+
+    return on_ring(schedule, ring, {owner: part.since_s for owner, part in owned.items()}, [book])
 
 
 def scatter_from(
@@ -140,226 +237,90 @@ def scatter_from(
     Raises:
         PlanError: Contacts reach some owner too late or never.
     """
-    there_s = _latest({}, ((owner, held) for _, held, owner in parts))
+    there_s = latest({}, ((owner, held) for _, held, owner in parts))
     away = [(where, owner, held) for where, held, owner in parts if where != owner and held.payload.size]
+    if len(ring) == 1 or not away:
+        return there_s
+    require_way(way)
 
-    def book(desk: Schedule, line: _Line) -> dict[int, float]:
+    def book(desk: Schedule, line: Line) -> dict[int, float]:
         trips = [line.straight(*part, way, number) for number, part in enumerate(away)]
         goals = {(owner, held.payload) for _, owner, held in away}
-        landed = _travel(desk, trips, way)
-        return _latest(there_s, ((member, held) for member, held in landed if (member, held.payload) in goals))
+        landed = travel(desk, trips, in_turn=way == "relay")
+        return latest(there_s, ((member, held) for member, held in landed if (member, held.payload) in goals))
 
-    return _on_ring(schedule, ring, there_s, way, book) if away else there_s
-
-
-# -- routes ----------------------------------------------------------------------------------------------------------
+    return on_ring(schedule, ring, there_s, [book])
 
 
-@dataclass(frozen=True, slots=True)
-class _Trip:
-    """A payload on its way. The first of `stops` holds it, the others get it in turn.
-
-    Where a stop has something in `adds`, it is merged in and the sum goes on. At the last stop, each (start, stop,
-    stops) of `then` is a further trip of those bytes.
-    """
-
-    held: Held
-    stops: tuple[int, ...]
-    adds: Mapping[int, Held] = field(default_factory=dict)
-    then: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
-
-
-@dataclass(frozen=True)
-class _Line:
-    """The members in the order of their links; `closed` if the last one also has a link to the first."""
-
-    members: tuple[int, ...]
-    closed: bool
-
-    def path(self, start: int, heading: int, hops: int) -> tuple[int, ...]:
-        """`start` and up to `hops` satellites after it; a line ends at its last member."""
-        size = len(self.members)
-        at = self.members.index(start)
-        steps = range(at, at + heading * (hops + 1), heading)
-        return tuple(self.members[step % size] for step in steps if self.closed or 0 <= step < size)
-
-    def tours(self, owner: int, held: Held, way: str) -> Iterator[_Trip]:
-        """How a payload reaches everybody. On an even ring both ways bring half of it to the satellite opposite."""
-        count = len(self.members)
-        if not self.closed or way != "bidirectional" or count % 2:
-            yield from self.both_ways(owner, held, way, 0)
-            return
-        middle = held.payload.size // 2
-        for heading, start, stop in ((FORWARD, 0, middle), (BACK, middle, held.payload.size)):
-            *near, opposite = self.path(owner, heading, count // 2)
-            last = (start, stop, (near[-1], opposite))
-            yield _Trip(held, tuple(near), then=(last,) if start < stop else ())
-
-    def both_ways(self, owner: int, held: Held, way: str, number: int) -> Iterator[_Trip]:
-        """One way round (`relay`, `ring`) or half way each; by `number`, either side gets the satellite opposite."""
-        rest = len(self.members) - 1
-        ahead = rest if not self.closed or way != "bidirectional" else (rest + 1 - number % 2) // 2
-        yield _Trip(held, self.path(owner, FORWARD, ahead))
-        if not self.closed or rest > ahead:
-            yield _Trip(held, self.path(owner, BACK, rest - ahead if self.closed else rest))
-
-    def straight(self, start: int, goal: int, held: Held, way: str, number: int) -> _Trip:
-        """From one member to another; where both ways are equally long, `number` decides."""
-        ways = [self.path(start, heading, len(self.members) - 1) for heading in (FORWARD, BACK)]
-        ways = [path[: path.index(goal) + 1] for path in ways if goal in path]
-        if way != "bidirectional":
-            return _Trip(held, ways[0])
-        return _Trip(held, min(ways[number % 2 :] + ways[: number % 2], key=len))
-
-    def collection(self, held: Mapping[int, Held], number: int, start: int, stop: int, heading: int) -> _Trip:
-        """Bytes `start` to `stop` are summed up along the members that have any, then go to everyone else.
-
-        On a ring, share after share begins one member further on, so that all links work at once.
-        """
-        count = len(self.members)
-        first = number if self.closed else (0 if heading == FORWARD else count - 1)
-        around = self.path(self.members[first], heading, count - 1)
-        places = [place for place, member in enumerate(around) if member in held]
-        stops = around[places[0] : places[-1] + 1]
-        adds = {member: _part(held[member], start, stop) for member in stops if member in held}
-        headings = (heading,) if self.closed else (FORWARD, BACK)
-        outward = tuple((0, stop - start, self.path(stops[-1], onward, count - 1)) for onward in headings)
-        return _Trip(adds.pop(stops[0]), stops, adds, outward)
-
-
-def _shares(size: int, count: int, way: str) -> Iterator[tuple[int, int, int, int]]:
-    """(number, start, stop, heading) of the byte ranges that are summed up separately."""
-    if way == "bidirectional":
-        yield from ((*chunk, FORWARD) for chunk in _split(0, size // 2, count))
-        yield from ((*chunk, BACK) for chunk in _split(size // 2, size, count))
-    else:
-        yield from ((*chunk, FORWARD) for chunk in _split(0, size, 1 if way == "relay" else count))
-
-
-def _split(start: int, stop: int, count: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, stop) of `count` nearly equal chunks; there are fewer where there are fewer bytes."""
-    size = stop - start
-    for number in range(count):
-        low, high = start + number * size // count, start + (number + 1) * size // count
-        if low < high:
-            yield number, low, high
-
-
-def _part(held: Held, start: int, stop: int) -> Held:
-    return Held(held.payload.part(start, stop), held.since_s)
-
-
-# -- booking ---------------------------------------------------------------------------------------------------------
-
-
-def _travel(schedule: Schedule, trips: Iterable[_Trip], way: str) -> list[tuple[int, Held]]:
-    """Book trips hop by hop, what is ready first goes first (`relay`: trip after trip); returns who held what."""
-    order = count()
-
-    def entry(trip: _Trip, turn: int) -> tuple[int, float, int, int, _Trip]:
-        # Among equals the farthest goes first: its way is the longest. The order of entry breaks ties for good.
-        return turn, trip.held.since_s, -len(trip.stops), next(order), trip
-
-    queue = [entry(trip, number if way == "relay" else 0) for number, trip in enumerate(trips)]
-    landed = [(trip.stops[0], trip.held) for *_, trip in queue]
-    heapify(queue)
-    while queue:
-        turn, *_, trip = heappop(queue)
-        for onward in _step(schedule, trip):
-            landed.append((onward.stops[0], onward.held))
-            heappush(queue, entry(onward, turn))
-    return landed
-
-
-def _step(schedule: Schedule, trip: _Trip) -> list[_Trip]:
-    """Book the next hop of a trip; returns what goes on from where it leads."""
-    here, *rest = trip.stops
-    if not rest:
-        return [_Trip(_part(trip.held, start, stop), path) for start, stop, path in trip.then]
-    got = Held(trip.held.payload, schedule.send(here, rest[0], trip.held.payload, trip.held.since_s))
-    if rest[0] in trip.adds:
-        own = trip.adds[rest[0]]
-        got = schedule.merge(rest[0], (got.payload, own.payload), max(got.since_s, own.since_s))
-    return [replace(trip, held=got, stops=tuple(rest))]
-
-
-def _latest(base_s: Mapping[int, float], landed: Iterable[tuple[int, Held]]) -> dict[int, float]:
-    """When each member holds the last of what it gets, not before `base_s`."""
-    times = dict(base_s)
-    for member, held in landed:
-        times[member] = max(times.get(member, held.since_s), held.since_s)
-    return times
-
-
-def _on_ring(
-    schedule: Schedule,
-    ring: Sequence[int],
-    ready_s: Mapping[int, float],
-    way: str,
-    book: Callable[[Schedule, _Line], dict[int, float]],
-) -> dict[int, float]:
-    """Book on the whole ring, or as a line where a link is lost or would hold everybody up for longer."""
-    if len(ring) == 1:
-        return dict(ready_s)
+def require_way(way: str) -> None:
+    """Ways come from scenarios, which know what is allowed."""
     assert way in WAYS, way
-    lines, undisturbed_s = _lines(schedule, ring, min(ready_s.values()))
-    best, *others = lines
-    if others:
-        ends_s = [_end_s(schedule.trial(), line, book) for line in lines]
-        best = lines[ends_s.index(min(ends_s))] if ends_s[0] > undisturbed_s else best
-    return book(schedule, best)
 
 
-def _end_s(desk: Schedule, line: _Line, book: Callable[[Schedule, _Line], dict[int, float]]) -> float:
-    try:
-        return max(book(desk, line).values())
-    except HorizonEnd:
-        return inf
+# -- sums ------------------------------------------------------------------------------------------------------------
 
 
-def _lines(schedule: Schedule, ring: Sequence[int], ready_s: float) -> tuple[list[_Line], float]:
-    """The shapes worth trying, and until when every link of the first one is up."""
-    members = tuple(ring)
-    closed = _Line(members, closed=True)
-    pairs = list(zip(members, members[1:] + members[:1], strict=True))[: None if len(members) > 2 else 1]
-    up_until_s = [_up_until_s(schedule, pair, ready_s) for pair in pairs]
-    first_down_s = min(up_until_s)
-    if up_until_s.count(-inf) > (len(members) > 2):
-        raise _broken(
-            schedule, [pair for pair, until_s in zip(pairs, up_until_s, strict=True) if until_s == -inf], ready_s
-        )
-    if first_down_s == inf or len(members) == 2:
-        return [closed], inf
-    cut = up_until_s.index(first_down_s) + 1
-    line = _Line(members[cut:] + members[:cut], closed=False)
-    return ([line], inf) if first_down_s == -inf else ([closed, line], first_down_s)
+def _sum_of(held: Mapping[int, Held]) -> Payload:
+    assert held, "nobody holds anything to merge"
+    total = reduce(Payload.merged, (part.payload for part in held.values()))
+    assert all(part.payload.size == total.size for part in held.values()), "payloads of unequal size"
+    return total
 
 
-def _up_until_s(schedule: Schedule, pair: tuple[int, int], ready_s: float) -> float:
-    """When a pair that is linked both ways at `ready_s` no longer is; -infinity if it never will be linked again."""
-    contacts = schedule.system.contacts
-    until_s = []
-    for link in (pair, pair[::-1]):
-        ahead = contacts.by_link.get(link, ())
-        ahead = ahead[bisect_right(ahead, ready_s, key=lambda contact: contact.end_s) :]
-        end_s = ready_s if ahead else -inf
-        for contact in ahead:
-            if contact.start_s > end_s:
-                break
-            end_s = contact.end_s
-        until_s.append(inf if end_s >= contacts.horizon_s else end_s)
-    return min(until_s)
+def _ready_s(ring: Sequence[int], held: Mapping[int, Held]) -> dict[int, float]:
+    return dict.fromkeys(ring, max(part.since_s for part in held.values()))
 
 
-def _broken(schedule: Schedule, lost: Sequence[tuple[int, int]], ready_s: float) -> PlanError:
-    """The error for too many lost links: the contact plan is over, or there never was a ring."""
-    contacts, name = schedule.system.contacts, schedule.system.nodes.name
-    gaps = " and ".join(f"{name(one)} - {name(two)}" for one, two in lost)
-    never = sum(pair not in contacts.by_link or pair[::-1] not in contacts.by_link for pair in lost)
-    message = f"the satellites of a plane cannot all reach each other: no contact after {ready_s:.0f} s for {gaps}"
-    if never <= (len(lost) > 1):
-        return HorizonEnd(f"{message}; the contact plan ends at {contacts.horizon_s:.0f} s; lengthen time.duration_h")
-    return PlanError(
-        f"{message}, nor before. A ring of three or more may lose one link; let every satellite work alone "
-        f'(method.intra_orbit = "none") or choose orbits whose neighbours see each other'
-    )
+def _chunks(schedule: Schedule, ring: Sequence[int], size: int, ready_s: float, way: str) -> int:
+    """In how many chunks to sum up; 0 if it is sooner to gather all and sum up everywhere."""
+    if way == "relay":
+        return 1
+    byte_s, delay_s = byte_seconds(schedule, ring, ready_s)
+    h_s, n = size * min(max(byte_s), 1e9), len(ring)
+    half = ceil((n - 1) / 2)
+    hops = 2 * half if way == "bidirectional" else 2 * (n - 1)
+    best_s = hops * (h_s / n + delay_s)
+    if way == "bidirectional" and half * (h_s + delay_s) < best_s:
+        return 0
+    return next(c for c in range(1, n + 1) if hops * (h_s / c + delay_s) <= best_s * (1.0 + CHUNK_SPARE))
+
+
+def _sums(line: Line, held: Mapping[int, Held], size: int, chunks: int, way: str, *, share: bool) -> Iterator[Trip]:
+    """Trips that sum up each chunk; with `share` the total goes to everyone."""
+    members = line.members
+    # A root has something itself: otherwise one side alone could be the total, and come back to who has it already.
+    roots = [member for member in members if member in held]
+    both = way == "bidirectional" or not (share or line.closed)
+    for number, start, stop in split(0, size, chunks):
+        if not both:
+            trip = line.collection(held, number * len(members) // chunks, start, stop, FORWARD)
+            yield trip if share else replace(trip, then=())
+        elif share and not line.closed:
+            yield from line.arms(held, roots[len(roots) // 2], start, stop, share=True)
+        else:
+            root = roots[number * len(roots) // chunks]
+            halves = split(start, stop, 2 if share and line.closed and len(members) % 2 == 0 else 1)
+            for half, low, high in halves:
+                yield from line.arms(held, root, low, high, share=share, longer=BACK if half else FORWARD)
+
+
+def _gather_and_sum(
+    schedule: Schedule, ring: Sequence[int], held: Mapping[int, Held], total: Payload, way: str
+) -> dict[int, Held]:
+    """Whole weights go to everybody, and everybody sums them up: for weights so small that hops are all that counts."""
+    since_s = all_gather(schedule, ring, held, way)
+    parts = [part.payload for part in held.values()]
+    if len(parts) == 1:
+        return {member: Held(total, since_s[member]) for member in ring}
+    return {member: schedule.merge(member, parts, since_s[member]) for member in ring}
+
+
+def _pipeline(schedule: Schedule, ring: Sequence[int], held: Held) -> int:
+    """Into how many chunks to cut a broadcast: at most n, as few as `CHUNK_SPARE` allows."""
+    n = len(ring)
+    if n < 3:
+        return 1
+    byte_s, delay_s = byte_seconds(schedule, ring, held.since_s)
+    h_s = held.payload.size * min(max(byte_s), 1e9)
+    times_s = [(n - 2 + c) * h_s / c + (n - 1) * delay_s for c in range(1, n + 1)]
+    return next(c for c, time_s in enumerate(times_s, 1) if time_s <= times_s[-1] * (1.0 + CHUNK_SPARE))

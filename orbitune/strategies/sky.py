@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -195,3 +196,108 @@ def _worthwhile(network: Network, shares_s: Sequence[float]) -> list[float]:
         longest_s[arc.cargo] = max(longest_s[arc.cargo], share)
     kept = {cargo: 0.0 if left[cargo] < 1.0 else min(SHORTEST_S, longest_s[cargo]) for cargo in left}
     return [share if share >= kept[arc.cargo] else 0.0 for arc, share in zip(network.arcs, shares_s, strict=True)]
+
+
+# -- booking pieces -------------------------------------------------------------------------------------------------
+
+
+def next_turn(schedule: Schedule, link: tuple[int, int], now_s: float) -> tuple[float, float, Contact] | None:
+    """The next stretch of a link with room for a byte."""
+    contacts = schedule.system.contacts.by_link.get(link, ())
+    there_s = schedule.probe(*link, 1, now_s) if contacts else inf
+    for contact in contacts[bisect_right(contacts, now_s, key=lambda contact: contact.end_s) :]:
+        start_s = there_s - contact.delay_s - BITS_PER_BYTE / contact.rate_bps
+        if start_s < contact.end_s < inf > there_s:
+            start_s = max(start_s, now_s, contact.start_s)
+            return (start_s, contact.end_s, contact) if room(contact, start_s, contact.end_s) else None
+    return None
+
+
+def next_s(load: Load, now_s: float) -> float:
+    """When more of a load becomes ready."""
+    return min(part.since_s for part in load.parts if part.since_s > now_s)
+
+
+def room(contact: Contact, start_s: float, end_s: float) -> int:
+    """Whole bytes that fit between two moments."""
+    return max(0, int((end_s - start_s) * contact.rate_bps / BITS_PER_BYTE))
+
+
+def send_parts(
+    schedule: Schedule, contact: Contact, parts: Sequence[Part], start_s: float, end_s: float
+) -> Iterator[tuple[Part, float]]:
+    """Book parts one after the other between two moments; yields each with its arrival."""
+    done, begin_s = 0, start_s
+    for part in parts:
+        done += part.payload.size
+        finish_s = min(end_s, start_s + done * BITS_PER_BYTE / contact.rate_bps)
+        yield part, schedule.send_at(contact, part.payload, begin_s, finish_s)
+        begin_s = finish_s
+
+
+def lead_s_of(schedule: Schedule, loads: Sequence[Load], slot_s: float) -> dict[int, float]:
+    """How long before an uplink its bytes set out from the server: the backhaul time of one slot's bytes.
+
+    With a backhaul faster than the uplinks everything is then at the station in time. `in_time` sees to the rest.
+    """
+    nodes, contacts = schedule.system.nodes, schedule.system.contacts
+    total = sum(load.left for load in loads)
+    rows = contacts.of_kind("uplink")
+    fastest_bps = float(contacts.rate_bps[rows].max()) if len(rows) else 0.0
+    lead_s = {}
+    for station in nodes.stations:
+        backhaul = contacts.by_link[nodes.server, station][0]
+        antennas = schedule.system.num_terminals(station, "ground")
+        size = min(total, antennas * fastest_bps * slot_s / BITS_PER_BYTE)
+        busy_s = max(0.0, schedule.link_free_s(nodes.server, station) - min(load.first_s for load in loads))
+        lead_s[station] = busy_s + size * BITS_PER_BYTE / backhaul.rate_bps + backhaul.delay_s
+    return lead_s
+
+
+def in_time(schedule: Schedule, contact: Contact, size: int, before_s: float, start_s: float, end_s: float) -> int:
+    """How many of `size` bytes, sent from the server at `before_s` or later, reach the station early enough to go up.
+
+    A piece goes up when all of it is there, so a late one has its uplink shortened.
+    """
+    server, station = schedule.system.nodes.server, contact.source
+    if not size or schedule.probe(server, station, size, before_s) <= start_s:
+        return size
+    first_s, last_s = (schedule.probe(server, station, amount, before_s) for amount in (1, size))
+    if last_s == inf:
+        return 0
+    per_byte_s = (last_s - first_s) / max(1, size - 1) + BITS_PER_BYTE / contact.rate_bps
+    fits = max(0, min(size, int((end_s - first_s) / per_byte_s) - 1))
+    if not fits:
+        return 0
+    ready_s = schedule.probe(server, station, fits, before_s)
+    return fits if ready_s + fits * BITS_PER_BYTE / contact.rate_bps <= end_s else 0
+
+
+class Depot:
+    """What has been sent to each station for its uplinks; groups that want the same bytes share one copy."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.stocks: dict[tuple[int, str, frozenset[int], int], list[tuple[int, int, float]]] = {}
+
+    def stock(self, station: int, part: Part) -> float:
+        """Send what the station lacks of a part; returns when it holds all of it."""
+        wanted = part.payload
+        stock = self.stocks.setdefault((station, wanted.kind, wanted.origins, wanted.version), [])
+        ready_s, at = part.since_s, wanted.start_byte
+        for start, end, since_s in sorted(stock):
+            if start >= wanted.end_byte or end <= at:
+                continue
+            if start > at:
+                ready_s = max(ready_s, self._send(station, part, at, start, stock))
+            ready_s, at = max(ready_s, since_s), end
+        if at < wanted.end_byte:
+            ready_s = max(ready_s, self._send(station, part, at, wanted.end_byte, stock))
+        return ready_s
+
+    def _send(self, station: int, part: Part, start: int, end: int, stock: list[tuple[int, int, float]]) -> float:
+        first = part.payload.start_byte
+        missing = part.payload.part(start - first, end - first)
+        there_s = self.schedule.send(self.schedule.system.nodes.server, station, missing, part.since_s)
+        stock.append((start, end, there_s))
+        return there_s

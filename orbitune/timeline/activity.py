@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 PHASES = ("deploy", "train", "deliver")
 
@@ -44,7 +44,13 @@ class Payload:
     def merged(self, other: Payload) -> Payload:
         """The sum of two contributions to the same bytes; their origins must not overlap."""
         assert self.origins.isdisjoint(other.origins), f"{self} and {other} share origins"
-        return replace(self, origins=self.origins | other.origins)
+        return replace(self, origins=_union(self.origins, other.origins))
+
+
+@lru_cache(maxsize=4096)
+def _union(one: frozenset[int], two: frozenset[int]) -> frozenset[int]:
+    """The same set object for the same two: every chunk of a model is summed over the same satellites."""
+    return one | two
 
 
 def whole(kind: str, origins: Iterable[int], version: int, size: float) -> Payload:
@@ -123,6 +129,8 @@ class Timeline:
         private: Payload kinds that must never travel.
         rounds: Training rounds completed.
         stopped: Empty when every round was planned, otherwise why planning stopped early.
+        staleness: How many averages may be formed between the one that a contribution was computed from and the one
+            that it goes into. 0: everybody starts every round from the latest average.
     """
 
     method: str
@@ -133,6 +141,7 @@ class Timeline:
     private: tuple[str, ...]
     rounds: int
     stopped: str = ""
+    staleness: int = 0
 
     @property
     def time_s(self) -> float:
@@ -172,6 +181,7 @@ class Timeline:
             "method": self.method,
             "rounds": self.rounds,
             "stopped": self.stopped,
+            "staleness": self.staleness,
             "private": list(self.private),
             "spans": [asdict(span) for span in self.spans],
             "initial": [[node, _payload_row(payload)] for node, payload in self.initial],
@@ -195,6 +205,7 @@ class Timeline:
             tuple(header["private"]),
             header["rounds"],
             header["stopped"],
+            header.get("staleness", 0),
         )
 
 

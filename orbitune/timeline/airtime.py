@@ -107,9 +107,19 @@ def check_airtime(timeline: Timeline, system: System) -> None:
     """Rules `contact`, `rate`, `delay` and `terminals`."""
     table = PassTable(system.contacts)
     sends = [activity for activity in timeline.activities if activity.kind == "send"]
+    loads: dict[tuple[int, int, str], _Load] = {}
+    free_s: dict[tuple[int, int], float] = {}
     for send in sends:
-        _check_send(send, table.passes(send.node, send.peer, send.link), system)
-    _check_one_at_a_time(sends, system)
+        link = (send.node, send.peer, send.link)
+        load = loads.get(link)
+        if load is None:
+            load = loads[link] = _Load(table.passes(*link))
+        _check_send(send, load.passes, system)
+        busy_s = free_s.get(link[:2], 0.0)
+        if send.start_s < busy_s - TIME_TOLERANCE_S:  # two sends at once would share the rate
+            reject("rate", send, system.nodes, f"the link still carries another send until {busy_s:.6f} s")
+        load.add(send, system)
+        free_s[link[:2]] = max(busy_s, send.end_s)
     _check_terminals(sends, system)
     if not system.terminals.full_duplex:
         _check_turns(sends, system)
@@ -119,25 +129,30 @@ def _check_send(send: Activity, passes: Passes, system: System) -> None:
     if not passes.covers(send.start_s, send.end_s):
         reject("contact", send, system.nodes, f"not inside the {len(passes.start_s)} contacts of this link")
     row = passes.last_row(send.start_s, send.end_s)
-    room = (passes.bits_by(send.end_s) - passes.bits_by(send.start_s)) / BITS_PER_BYTE
-    spare = SPARE_BYTES + passes.rate_bps[row] * TIME_TOLERANCE_S / BITS_PER_BYTE
-    assert send.payload is not None, "rule `order` comes first"
-    if send.payload.size > room + spare:
-        reject("rate", send, system.nodes, f"{send.payload.size} bytes where the rate allows {room:.1f}")
     least_s = send.end_s + passes.delay_s[row]
     if send.arrive_s < least_s - TIME_TOLERANCE_S:
         reject("delay", send, system.nodes, f"arrives at {send.arrive_s:.6f} s, {least_s:.6f} s is the earliest")
 
 
-def _check_one_at_a_time(sends: list[Activity], system: System) -> None:
-    """Two sends on one directed link would share its rate: they must follow each other."""
-    free_s: dict[tuple[int, int], float] = {}
-    for send in sends:
-        link = (send.node, send.peer)
-        busy_s = free_s.get(link, 0.0)
-        if send.start_s < busy_s - TIME_TOLERANCE_S:
-            reject("rate", send, system.nodes, f"the link still carries another send until {busy_s:.6f} s")
-        free_s[link] = max(busy_s, send.end_s)
+@dataclass(slots=True)
+class _Load:
+    """The sends over contacts of one link and kind: together no more bytes than the rate has allowed since a pause.
+
+    Bytes are added up, so that many short sends cannot each save the tolerance.
+    """
+
+    passes: Passes
+    carried: float = 0.0  # bytes that the link could have carried by the moment at which it is done, at best
+
+    def add(self, send: Activity, system: System) -> None:
+        assert send.payload is not None, "rule `order` comes first"
+        passes, size = self.passes, send.payload.size
+        before = max(self.carried, passes.bits_by(send.start_s) / BITS_PER_BYTE)
+        after = passes.bits_by(send.end_s) / BITS_PER_BYTE
+        spare = SPARE_BYTES + passes.rate_bps[passes.row_at(send.end_s)] * TIME_TOLERANCE_S / BITS_PER_BYTE
+        if before + size > after + spare:
+            reject("rate", send, system.nodes, f"{size} bytes where the rate allows {max(0.0, after - before):.1f}")
+        self.carried = before + size
 
 
 @dataclass(slots=True)

@@ -112,16 +112,15 @@ def _changes(system: System, rows: NDArray[np.int64]) -> list[_Change]:
     """Openings and closings of contacts in time order: when, which, and where with how many terminals."""
     plan = system.contacts
     columns = (plan.source, plan.target, plan.kind, plan.start_s, plan.end_s, plan.rate_bps)
+    limits: dict[tuple[int, str], int] = {}
     found: list[_Change] = []
     for source, target, kind, start_s, end_s, rate_bps in zip(*(c[rows].tolist() for c in columns), strict=True):
         terminal = TERMINAL_OF[KINDS[kind]]
-        ends = (
-            (source, terminal),
-            _limit(system, source, terminal),
-            (target, terminal),
-            _limit(system, target, terminal),
-            rate_bps / BITS_PER_BYTE,
-        )
+        places = (source, terminal), (target, terminal)
+        for place in places:
+            if place not in limits:
+                limits[place] = _limit(system, *place)
+        ends = (places[0], limits[places[0]], places[1], limits[places[1]], rate_bps / BITS_PER_BYTE)
         found += [(start_s, True, *ends), (end_s, False, *ends)]
     return sorted(found, key=lambda change: change[0])
 
@@ -162,10 +161,17 @@ class Cuts:
         """Everything that one satellite can receive; `before_s` is minus the longest delay of its links."""
         return self._cached("intake", frozenset((satellite,)))
 
+    def space(self) -> Cut:
+        """Everything that satellites can send or receive, all together."""
+        return self._cached("space", frozenset())
+
     def _cached(self, name: str, members: frozenset[int]) -> Cut:
         cut = self._found.get((name, members))
         if cut is None:
-            build = {"downlink": self._air, "uplink": self._air, "intake": self._intake}.get(name, self._backhaul)
+            builders = {
+                "downlink": self._air, "uplink": self._air, "intake": self._intake, "space": self._space
+            }  # fmt: skip
+            build = builders.get(name, self._backhaul)
             cut = self._found[name, members] = build(name, members)
         return cut
 
@@ -213,6 +219,11 @@ class Cuts:
         rows = np.flatnonzero(plan.target == min(members))
         delays = plan.delay_s[rows]
         return Cut(capacity_of(self._system, rows), -float(delays.max(initial=0.0)), _least(delays))
+
+    def _space(self, name: str, members: frozenset[int]) -> Cut:
+        plan = self._system.contacts
+        rows = np.flatnonzero(plan.kind != KINDS.index("backhaul"))
+        return Cut(capacity_of(self._system, rows), 0.0, _least(plan.delay_s[rows]))
 
 
 def _least(values: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orbitune.cost.system import System
@@ -30,6 +30,8 @@ class Need:
             done ahead.
         groups: Satellites of each group. It is taken for granted that a group's bytes come down (or up) at its own
             members, any of them: for a bound over every conceivable relay, pass all satellites that links can join.
+            It is also taken for granted that a satellite computes on samples of its own. A method that hands samples
+            on to other satellites must leave their computations out of its needs.
         after_weights: False where nothing of the previous round is used, so that it could be done ahead of time.
     """
 
@@ -65,116 +67,113 @@ class Work:
         key: Names the resource: what, and whose.
         resource: What does it.
         total, grain: FLOPs or bytes; no grain is timed on the sums over several groups (grain 0).
-        tracks: Whose samples it can be.
+        owners: Satellites whose samples it can be; where there are several, it is unknown whose grain is the last.
         members: Nodes at whose place it begins (down, compute) or ends (up).
-        shared: Several tracks share it, so it is unknown whose grain is the last.
     """
 
     key: tuple[str, frozenset[int]]
     resource: Resource
     total: float
     grain: float
-    tracks: frozenset[int]
+    owners: frozenset[int]
     members: frozenset[int]
-    shared: bool
 
 
-class Tracks:
-    """Whose samples travel together, and whose models are averaged together, numbered by their first satellite.
+class Owners:
+    """Whose samples move in each round: one track per satellite.
+
+    A satellite that computes in a round has samples of its own in it. Where no member of a group computes in a round
+    (weights that are brought, images that come down), any of them may be the one whose bytes move.
 
     Attributes:
-        of: Track of each satellite: satellites that are in the same group of every down and up need that names them.
-        club_of: Club of each satellite: satellites that share a track or a group of some combine.
-        clubs: Satellites of each club.
-        used: By phase, the tracks with any work on board or in the air: whose samples the server can have.
+        computing: By (phase, round), the satellites that compute.
+        moving: By (phase, round), the satellites whose samples may be under way.
+        ever: By phase, the same over all rounds.
     """
 
     def __init__(self, needs: Sequence[Need], system: System) -> None:
-        moved = [need.groups for need in needs if need.kind in AIR]
-        combined = [need.groups for need in needs if need.kind == "combine"]
-        self.of = _refined(system.nodes.num_satellites, dict.fromkeys(moved))
-        self.club_of = _joined(self.of, dict.fromkeys(combined))
-        self.clubs = {club: [s for s, other in enumerate(self.club_of) if other == club] for club in self.club_of}
-        self.used: dict[str, frozenset[int]] = {}
+        self.computing: dict[tuple[str, int], frozenset[int]] = {}
+        self.moving: dict[tuple[str, int], frozenset[int]] = {}
+        self.ever: dict[str, frozenset[int]] = {}
         for need in needs:
-            tracks = self.of_all(_satellites(need, system))
-            self.used[need.phase] = self.used.get(need.phase, frozenset()) | tracks
+            if need.kind == "compute":
+                busy = frozenset(node for node, total in need.total.items() if total > 0.0) - {system.nodes.server}
+                self._put(self.computing, need, busy)
+                self._put(self.moving, need, busy)
+        for need in needs:
+            if need.kind in AIR:
+                for group, total in need.total.items():
+                    if total > 0.0:
+                        self._put(self.moving, need, self.of_group(need, group))
+        for (phase, _), satellites in self.moving.items():
+            self.ever[phase] = self.ever.get(phase, frozenset()) | satellites
 
-    def of_all(self, satellites: Iterable[int]) -> frozenset[int]:
-        """The tracks of some satellites."""
-        return frozenset(self.of[satellite] for satellite in satellites)
+    def of_group(self, need: Need, group: int) -> frozenset[int]:
+        """Whose bytes a group may move."""
+        members = frozenset(need.groups[group])
+        return members & self.computing.get((need.phase, need.round), frozenset()) or members
 
+    def of_server(self, need: Need) -> frozenset[int]:
+        """Whose samples the server may work on."""
+        return self.moving.get((need.phase, need.round)) or self.ever.get(need.phase, frozenset())
 
-def _refined(num_satellites: int, partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
-    """One label for satellites that no partition tells apart, the smallest; its own for one that none names."""
-    places: list[tuple[int, ...]] = [() for _ in range(num_satellites)]
-    named: set[int] = set()
-    for groups in partitions:
-        group_of = {member: number for number, group in enumerate(groups) for member in group}
-        places = [(*place, group_of.get(satellite, -1)) for satellite, place in enumerate(places)]
-        named.update(group_of)
-    first: dict[tuple[int, ...], int] = {}
-    return [first.setdefault(place, s) if s in named else s for s, place in enumerate(places)]
-
-
-def _joined(labels: list[int], partitions: Iterable[tuple[tuple[int, ...], ...]]) -> list[int]:
-    """Labels where satellites of one group have one label, the smallest."""
-    for group in (group for groups in partitions for group in groups):
-        joined = {labels[member] for member in group}
-        labels = [min(joined) if label in joined else label for label in labels]
-    return labels
-
-
-def _satellites(need: Need, system: System) -> set[int]:
-    """Satellites that may do part of a need; a combine moves no samples."""
-    if need.kind == "combine":
-        return set()
-    busy = [key for key, total in need.total.items() if total > 0.0]
-    if need.kind == "compute":
-        return {node for node in busy if node != system.nodes.server}
-    return {member for group in busy for member in need.groups[group]}
+    @staticmethod
+    def _put(place: dict[tuple[str, int], frozenset[int]], need: Need, satellites: frozenset[int]) -> None:
+        key = (need.phase, need.round)
+        place[key] = place.get(key, frozenset()) | satellites
 
 
-def works_of(need: Need, system: System, cuts: Cuts, tracks: Tracks) -> list[Work]:
+def works_of(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work]:
     """All parts of a need; none of a combine, which has rules of its own."""
     assert need.kind in NEED_KINDS, f"unknown kind of need {need.kind!r}"
     if need.kind == "combine":
         return []
     if need.kind == "compute":
-        return [_computing(node, need, system, tracks) for node, total in need.total.items() if total > 0.0]
-    return _moving(need, cuts, tracks)
+        return [_computing(node, need, system, owners) for node, total in need.total.items() if total > 0.0]
+    return _moving(need, system, cuts, owners)
 
 
-def _computing(node: int, need: Need, system: System, tracks: Tracks) -> Work:
+def _computing(node: int, need: Need, system: System, owners: Owners) -> Work:
     flops_per_s = system.computer(node).flops_per_s
     server = node == system.nodes.server
-    resource = Resource(
-        "compute on the server" if server else "compute on satellites",
-        lambda start_s, flops: start_s + flops / flops_per_s,
-    )
-    passing = tracks.used[need.phase] if server else tracks.of_all((node,))
+    name = "compute of the server" if server else f"compute of the satellites ({system.nodes.name(node)})"
+    resource = Resource(name, lambda start_s, flops: start_s + flops / flops_per_s)
     members = frozenset((node,))
-    return Work(("compute", members), resource, need.total[node], need.grain[node], passing, members, server)
+    whose = owners.of_server(need) if server else members
+    return Work(("compute", members), resource, need.total[node], need.grain[node], whose, members)
 
 
-def _moving(need: Need, cuts: Cuts, tracks: Tracks) -> list[Work]:
+def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work]:
     """Bytes through the air of each group, through the air of all together, and over the backhaul."""
     air = AIR[need.kind]
     works: list[Work] = []
     for group, total in need.total.items():
         members = frozenset(need.groups[group])
         if total > 0.0:
-            resource = _through(f"{air}: one group alone", cuts.air(air, members))
-            passing = tracks.of_all(members)
-            works.append(Work((air, members), resource, total, need.grain[group], passing, members, len(passing) > 1))
+            resource = _through(f"{air} of {group_name(members, system)}", cuts.air(air, members))
+            whose = owners.of_group(need, group)
+            works.append(Work((air, members), resource, total, need.grain[group], whose, members))
     everyone = frozenset[int]().union(*(work.members for work in works))
     if everyone:
-        passing = frozenset[int]().union(*(work.tracks for work in works))
+        whose = frozenset[int]().union(*(work.owners for work in works))
         total = sum(work.total for work in works)
-        for name, cut in (("all stations together", cuts.air), ("backhaul", cuts.backhaul)):
-            resource = _through(f"{air}: {name}", cut(air, everyone))
-            works.append(Work((resource.name, everyone), resource, total, 0.0, passing, everyone, True))
+        stations = system.nodes.station_names
+        where = f"at {stations[0]}" if len(stations) == 1 else f"at all {len(stations)} stations"
+        for name, cut in ((f"{air}: antennas {where}", cuts.air), (f"{air}: backhaul", cuts.backhaul)):
+            resource = _through(name, cut(air, everyone))
+            works.append(Work((name, everyone), resource, total, 0.0, whose, everyone))
     return works
+
+
+def group_name(members: frozenset[int], system: System) -> str:
+    """Satellites in words: a plane by its number, one satellite by its name."""
+    nodes = system.nodes
+    planes = {nodes.plane_of[satellite] for satellite in members}
+    if len(members) == 1:
+        return nodes.name(min(members))
+    if len(planes) == 1:
+        return f"plane {min(planes) + 1}"
+    return "all satellites" if len(members) == nodes.num_satellites else f"{len(members)} satellites"
 
 
 def _through(name: str, cut: Cut) -> Resource:

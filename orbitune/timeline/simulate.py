@@ -119,6 +119,27 @@ class Schedule:
         except HorizonEnd:
             return float("inf")
 
+    def peek(self, source: int, target: int, size: int, ready_s: float) -> tuple[float, float]:
+        """When `send` would begin and deliver the last byte, without booking anything; infinity if never."""
+        contacts = self.system.contacts.by_link.get((source, target), ())
+        free_s = max(ready_s, self._link_free_s.get((source, target), 0.0))
+        row = bisect_right(self._ends_s(source, target), free_s)
+        if row < len(contacts) and self.system.terminals.full_duplex:  # the usual case: all of it in the next contact
+            contact = contacts[row]
+            start_s = max(free_s, contact.start_s, self._pointed_s(contact, source, target))
+            if size <= int((contact.end_s - start_s) * contact.rate_bps / BITS_PER_BYTE):
+                end_s = min(start_s + size * BITS_PER_BYTE / contact.rate_bps, contact.end_s)
+                return start_s, end_s + contact.delay_s
+        try:
+            pieces = self._pieces(source, target, size, ready_s)
+        except HorizonEnd:
+            return float("inf"), float("inf")
+        return pieces[0].start_s, max(piece.end_s + piece.contact.delay_s for piece in pieces)
+
+    def computer_free_s(self, node: int) -> float:
+        """From when on nothing is booked on a node's computer."""
+        return self._computer_free_s.get(node, 0.0)
+
     def link_free_s(self, source: int, target: int) -> float:
         """From when on nothing is booked on a directed link."""
         return self._link_free_s.get((source, target), 0.0)
@@ -188,6 +209,8 @@ class Schedule:
     def _pointing(self, node: int, terminal: str, peer: int) -> _Pointing:
         """The terminal that points at the peer already, else the one that is free first."""
         pointings = self._pointings(node, terminal)
+        if len(pointings) == 1:
+            return pointings[0]
         return min(pointings, key=lambda pointing: (pointing.peer != peer, pointing.free_s))
 
     def _pointings(self, node: int, terminal: str) -> list[_Pointing]:

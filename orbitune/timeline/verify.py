@@ -6,24 +6,27 @@ Cost: n log n in the number of activities. The rules, in the order in which they
 ==========  =====================================================================================================
 order       activities are well formed: known kinds, phases and nodes, finite times, start before end, sorted
 spans       stages follow each other without overlap or gap, and each activity lies inside its own stage
+rounds      the training rounds that are claimed are the ones that are played, and each of them trains something
 private     private kinds are never sent, and exist only on the satellite they come from
+initial     a training starts from raw data where they were taken and from untrained weights (`lineage`)
 merge       only disjoint contributions to the same bytes are summed, and the sum is their union
+origin      nothing is made from samples that the computation does not need (`lineage`)
 computer    a node computes one thing at a time, no faster than it can; stations compute nothing
 contact     a send lies wholly inside contacts of its link (`airtime`)
 rate        a link carries one send at a time, and no more bytes than its rate allows (`airtime`)
 delay       nothing arrives before the last bit has travelled (`airtime`)
 terminals   no node points at more peers than it has terminals or antennas (`airtime`)
 holding     nobody sends, needs or merges a byte that it does not hold at that moment (`holdings`)
-origin      nothing is made from samples that never reached the node (`holdings`)
 twice       nobody receives a byte that it already holds (`holdings`)
 promise     every promised byte is held in time (`holdings`)
+staleness   no contribution was computed from weights older than the timeline allows (`lineage`)
 memory      what a node computes and what it keeps for later fit its memory (`memory`)
 ==========  =====================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from orbitune.cost.system import System
@@ -32,6 +35,7 @@ from orbitune.links.contacts import KINDS
 from orbitune.timeline.activity import PHASES, Activity, Payload, Span, Timeline
 from orbitune.timeline.airtime import check_airtime
 from orbitune.timeline.holdings import check_holdings
+from orbitune.timeline.lineage import check_initial, check_origin, check_staleness
 from orbitune.timeline.memory import check_memory
 from orbitune.timeline.rejection import TIME_TOLERANCE_S, describe_payload, node_name, reject
 
@@ -49,7 +53,7 @@ def verify(timeline: Timeline, system: System) -> None:
         TimelineRejected: A rule is broken; `rule` is its name in the table above, the message names the activity
             and the amount.
     """
-    for check in (_order, _spans, _private, _merge, _computer, check_airtime, check_holdings, check_memory):
+    for check in CHECKS:
         check(timeline, system)
 
 
@@ -60,7 +64,7 @@ def _order(timeline: Timeline, system: System) -> None:
     satellites, num_nodes = frozenset(system.nodes.satellites), len(system.nodes)
     last_s = 0.0
     for activity in timeline.activities:
-        flaw = _flaw_of_place(activity, last_s, num_nodes) or _flaw_of_content(activity, satellites)
+        flaw = _flaw_of_place(activity, last_s, num_nodes) or _flaw_of_content(activity, satellites, num_nodes)
         if flaw:
             reject("order", activity, system.nodes, flaw)
         last_s = activity.start_s
@@ -82,10 +86,10 @@ def _flaw_of_place(activity: Activity, last_s: float, num_nodes: int) -> str:
     return ""
 
 
-def _flaw_of_content(activity: Activity, satellites: frozenset[int]) -> str:
+def _flaw_of_content(activity: Activity, satellites: frozenset[int], num_nodes: int) -> str:
     """What is wrong with what is sent, used or made; empty if nothing."""
     if activity.kind == "send":
-        return _flaw_of_send(activity, satellites)
+        return _flaw_of_send(activity, satellites, num_nodes)
     if activity.payload is not None or activity.peer != -1 or activity.link or activity.arrive_s != 0.0:
         return "only a send has a payload, a peer, a link and an arrival"
     if not (0.0 <= activity.flops < inf and 0.0 <= activity.memory_bytes < inf):
@@ -93,11 +97,13 @@ def _flaw_of_content(activity: Activity, satellites: frozenset[int]) -> str:
     return _flaw_of_payloads((*activity.needs, *activity.makes), satellites)
 
 
-def _flaw_of_send(activity: Activity, satellites: frozenset[int]) -> str:
+def _flaw_of_send(activity: Activity, satellites: frozenset[int], num_nodes: int) -> str:
     if activity.payload is None or activity.needs or activity.makes:
         return "a send carries exactly one payload, and neither needs nor makes another"
     if activity.link not in KINDS:
         return f"unknown link {activity.link!r}, allowed are {KINDS}"
+    if not 0 <= activity.peer < num_nodes:
+        return f"peers are numbered 0 to {num_nodes - 1}, not {activity.peer}"
     if not activity.end_s <= activity.arrive_s < inf:
         return f"arrives at {activity.arrive_s:.6f} s, before its end or never"
     return _flaw_of_payloads((activity.payload,), satellites)
@@ -162,6 +168,34 @@ def _named(span: Span) -> str:
     return f"{span.phase} round {span.round} stage '{span.stage}' ({span.start_s:.6f} to {span.end_s:.6f} s)"
 
 
+# -- rounds --------------------------------------------------------------------------------------------------------
+
+
+def _rounds(timeline: Timeline, system: System) -> None:
+    """An excerpt claims no rounds, and may show any part of one."""
+    if not timeline.staleness >= 0:
+        raise TimelineRejected("rounds", f"staleness = {timeline.staleness} must be 0 or more")
+    if not timeline.rounds:
+        return
+    played = {span.round for span in timeline.spans if span.phase == "train"}
+    if played != set(range(timeline.rounds)):
+        problem = f"{timeline.rounds} rounds are claimed, and those with spans are {_shortened(sorted(played))}"
+        raise TimelineRejected("rounds", problem)
+    made = (payload for act in timeline.activities if act.kind == "compute" for payload in act.makes)
+    trained = {payload.version for payload in made if payload.kind in ("update", "model")}
+    if len(trained) < timeline.rounds:
+        problem = (
+            f"{timeline.rounds} rounds are claimed, and versions were trained only of {_shortened(sorted(trained))}"
+        )
+        raise TimelineRejected("rounds", problem)
+
+
+def _shortened(numbers: list[int]) -> str:
+    """A list of numbers, its middle left out where it is long."""
+    shown = [str(number) for number in numbers]
+    return ", ".join(shown if len(shown) <= 8 else [*shown[:4], "...", *shown[-4:]]) or "none"
+
+
 # -- private -------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +256,7 @@ def _subject(payload: Payload) -> tuple[str, int, int, int]:
 
 
 def _computer(timeline: Timeline, system: System) -> None:
+    """Work is added up while a computer has no pause, so many short ones cannot each save the tolerance."""
     free_s: dict[int, float] = {}
     stations = system.nodes.stations
     for activity in timeline.activities:
@@ -230,13 +265,32 @@ def _computer(timeline: Timeline, system: System) -> None:
         if activity.node in stations:
             reject("computer", activity, system.nodes, "stations compute nothing")
         if activity.kind == "compute":
-            _check_computation(activity, system, free_s.get(activity.node, 0.0))
-            free_s[activity.node] = max(free_s.get(activity.node, 0.0), activity.end_s)
+            free_s[activity.node] = _finished_s(activity, system, free_s.get(activity.node, 0.0))
 
 
-def _check_computation(activity: Activity, system: System, free_s: float) -> None:
+def _finished_s(activity: Activity, system: System, free_s: float) -> float:
+    """When the computer is free again, at best."""
     if activity.start_s < free_s - TIME_TOLERANCE_S:
         reject("computer", activity, system.nodes, f"the computer is busy until {free_s:.6f} s")
     least_s = activity.flops / system.computer(activity.node).flops_per_s
-    if activity.end_s - activity.start_s < least_s - TIME_TOLERANCE_S:
+    least_end_s = max(activity.start_s, free_s) + least_s
+    if activity.end_s < least_end_s - TIME_TOLERANCE_S:
         reject("computer", activity, system.nodes, f"{activity.flops:.6g} FLOPs take at least {least_s:.6f} s")
+    return max(activity.end_s, least_end_s)
+
+
+CHECKS: tuple[Callable[[Timeline, System], None], ...] = (
+    _order,
+    _spans,
+    _rounds,
+    _private,
+    check_initial,
+    _merge,
+    check_origin,
+    _computer,
+    check_airtime,
+    check_holdings,
+    check_staleness,
+    check_memory,
+)
+"""All rules, in the order in which they are looked at."""

@@ -47,7 +47,11 @@ def test_an_uplink_waits_for_the_backhaul(way: str) -> None:
     """1 MB over 8 Mb/s backhaul is there after 1.01 s, and up another 0.1 s and 5 ms later."""
     sky = system([[0]], 1, passes(0, 1, 0.0, 200.0, 8e7, 8e7), backhaul_bps=8e6, backhaul_delay_s=0.01)
     landed = send_up(Schedule(sky), [Cargo((0,), (own("model", 0, 1e6),))], way, SLOT_S)
-    assert max(part.since_s for _, part in landed) == pytest.approx(1.115, abs=2e-5)
+    end_s = max(part.since_s for _, part in landed)
+    if way == "quickest":  # the first bytes go up while the backhaul brings the last
+        assert 1.015 < end_s < 1.016
+    else:
+        assert end_s == pytest.approx(1.115, abs=2e-5)
 
 
 def test_direct_waits_for_the_link_that_completes_first() -> None:

@@ -75,6 +75,11 @@ flops = st.sampled_from([10.0, 2e3, 3e4])
 sizes = st.builds(Sizes, flops, flops, flops, *[st.sampled_from([10, 400, 4_000])] * 3)
 
 
+def image(satellite: int) -> Payload:
+    """What a satellite took: the one thing that it needs for anything of its own."""
+    return whole("image", [satellite], 0, 1)
+
+
 @dataclass
 class Job:
     """Plays the choices on a desk. `has_s`: when each satellite has the weights of its next round."""
@@ -94,6 +99,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.desk = Schedule(self.system, stage="all")
+        self.desk.initial += [(satellite, image(satellite)) for satellite in self.system.nodes.satellites]
         self.has_s = dict.fromkeys(self.system.nodes.satellites, 0.0)
 
     def play(self) -> Timeline:
@@ -104,7 +110,7 @@ class Job:
         if self.choice.delivers:
             self._deliver()
         self.desk.span(0.0, self.end_s + 1.0)
-        return self.desk.timeline("random", (), self.choice.rounds)
+        return self.desk.timeline("random", (), 0)  # an excerpt: it starts with models of all kinds
 
     # -- ways ------------------------------------------------------------------------------------------------------
 
@@ -145,8 +151,8 @@ class Job:
         self.since_s[node, payload] = since_s
         self.end_s = max(self.end_s, since_s)
 
-    def compute(self, node: int, work: float, ready_s: float, makes: Payload) -> float:
-        end_s = self.desk.compute(node, work, ready_s, (), (makes,))
+    def compute(self, node: int, work: float, ready_s: float, takes: Payload, makes: Payload) -> float:
+        end_s = self.desk.compute(node, work, ready_s, (takes,), (makes,))
         self._note(node, makes, end_s)
         return end_s
 
@@ -183,15 +189,16 @@ class Job:
 
         def embed(sample: Sample, ready_s: float) -> float:
             ready_s = self.has_s[sample[0]] if choice.embeds_anew else 0.0
-            return self.compute(sample[0], size.embed, ready_s, part("embedding", sample, size.down))
+            return self.compute(sample[0], size.embed, ready_s, image(sample[0]), part("embedding", sample, size.down))
 
         def down(kind: str) -> Step:
             return lambda sample, ready_s: self.to_server(sample[0], part(kind, sample, size.down), ready_s)
 
-        def encode(kind: str, waits: bool) -> Step:
+        def encode(took: str, kind: str, waits: bool) -> Step:
             def step(sample: Sample, ready_s: float) -> float:
                 ready_s = max(ready_s, self.server_s) if waits else ready_s
-                end_s = self.compute(server, size.encode, ready_s, part(kind, sample, size.up))
+                takes, makes = part(took, sample, size.down), part(kind, sample, size.up)
+                end_s = self.compute(server, size.encode, ready_s, takes, makes)
                 self.server_next_s = max(self.server_next_s, end_s)
                 return end_s
 
@@ -200,10 +207,11 @@ class Job:
         def up(kind: str) -> Step:
             return lambda sample, ready_s: self.to_satellite(sample[0], part(kind, sample, size.up), ready_s)
 
-        def train(makes: str) -> Step:
+        def train(took: str, kind: str) -> Step:
             def step(sample: Sample, ready_s: float) -> float:
                 ready_s = max(ready_s, self.has_s[sample[0]])
-                end_s = self.compute(sample[0], size.train, ready_s, part(makes, sample, size.down))
+                takes, makes = part(took, sample, size.up), part(kind, sample, size.down)
+                end_s = self.compute(sample[0], size.train, ready_s, takes, makes)
                 self.trained_s[sample[0]] = max(end_s, self.trained_s.get(sample[0], 0.0))
                 return end_s
 
@@ -212,14 +220,14 @@ class Job:
         steps = [
             embed,
             down("embedding"),
-            encode("feature", choice.encodes_anew),
+            encode("embedding", "feature", choice.encodes_anew),
             up("feature"),
-            train("feature_gradient"),
+            train("feature", "feature_gradient"),
         ]
         if choice.backward:
-            steps += [down("feature_gradient"), encode("embedding_gradient", True)]
+            steps += [down("feature_gradient"), encode("feature_gradient", "embedding_gradient", True)]
         if choice.backward == "full":
-            steps += [up("embedding_gradient"), train("done")]
+            steps += [up("embedding_gradient"), train("embedding_gradient", "done")]
         return steps
 
     # -- what it was, in needs -------------------------------------------------------------------------------------
@@ -291,7 +299,7 @@ class Job:
         planes, model = self.system.nodes.planes, float(self.size.model)
         heads = {s: whole("head", [s], number, model) for s in self.choice.samples}
         for satellite, head in heads.items():
-            self.trained_s[satellite] = self.compute(satellite, 0.0, self.trained_s[satellite], head)
+            self.trained_s[satellite] = self.compute(satellite, 0.0, self.trained_s[satellite], image(satellite), head)
         ways = {"ground": self._over_ground, "leaders": self._over_leaders, "space": self._over_space}
         ways[self.choice.way](heads)
         used = [p for p, plane in enumerate(planes) if any(s in self.choice.samples for s in plane)]

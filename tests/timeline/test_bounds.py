@@ -44,13 +44,13 @@ def test_nothing_to_do_takes_no_time() -> None:
 def test_computing_alone_takes_flops_over_speed() -> None:
     bound = lower_bound([compute(0, 5e3), compute(0, 7e3)], one_satellite())
     assert bound.time_s == pytest.approx(12.0, abs=1e-12)
-    assert bound.name == "compute on satellites"
+    assert bound.name == "compute of the satellites (SAT-0)"
 
 
 def test_the_server_is_its_own_resource() -> None:
     bound = lower_bound([compute(2, 5e6), compute(0, 1e3)], one_satellite())
     assert bound.time_s == pytest.approx(6.0)
-    assert bound.name == "chain of rounds (83% of it: compute on the server)"
+    assert bound.name == "chain of rounds (83% of it: compute of the server)"
 
 
 def test_one_downlink_is_wait_plus_bytes_over_rate_plus_delays() -> None:

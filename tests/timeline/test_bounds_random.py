@@ -16,7 +16,7 @@ from orbitune.timeline.simulate import HorizonEnd
 from orbitune.timeline.verify import verify
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(system=systems(), choice=st.data(), size=sizes, seed=st.integers(0, 1_000))
 def test_no_schedule_beats_the_bound(system: System, choice: st.DataObject, size: Sizes, seed: int) -> None:
     stream = generator(seed, "order")

@@ -22,7 +22,8 @@ DELAY_S = 0.5
 
 EMBEDDING_0 = whole("embedding", [0], 7, 10_000)
 EMBEDDING_1 = whole("embedding", [1], 7, 4_000)
-HEAD_0, HEAD_1, HEAD = (whole("head", origins, 1, 100) for origins in ([0], [1], [0, 1]))
+WEIGHTS = whole("weights", [], 0, 100)
+HEAD_0, HEAD_1, HEAD = (whole("update", origins, 1, 100) for origins in ([0], [1], [0, 1]))
 FEATURE = whole("feature", [0, 1], 7, 50)
 
 Acts = dict[str, Activity]
@@ -58,8 +59,8 @@ def correct() -> Acts:
     return {
         "embed 0": act("compute", 0, 0.0, 2.0, flops=2e3, memory_bytes=1e4, needs=(images[0],), makes=(EMBEDDING_0,)),
         "embed 1": act("compute", 1, 0.0, 2.0, flops=2e3, memory_bytes=1e4, needs=(images[1],), makes=(EMBEDDING_1,)),
-        "head 0": act("compute", 0, 2.0, 3.0, flops=1e3, makes=(HEAD_0,)),
-        "head 1": act("compute", 1, 2.0, 3.0, flops=1e3, makes=(HEAD_1,)),
+        "head 0": act("compute", 0, 2.0, 3.0, flops=1e3, needs=(images[0], WEIGHTS), makes=(HEAD_0,)),
+        "head 1": act("compute", 1, 2.0, 3.0, flops=1e3, needs=(images[1], WEIGHTS), makes=(HEAD_1,)),
         "share": send(1, 0, "isl_intra", HEAD_1, 3.0, 3.1),
         "sum": act("merge", 0, 3.6, 3.6, needs=(HEAD_0, HEAD_1), makes=(HEAD,)),
         "down 1": send(1, 3, "downlink", EMBEDDING_1, 4.0, 8.0),
@@ -81,7 +82,7 @@ def correct() -> Acts:
 
 def timeline_of(acts: Acts, **changes: object) -> Timeline:
     activities = tuple(sorted(acts.values(), key=lambda activity: activity.start_s))
-    initial = tuple((satellite, whole("image", [satellite], 7, 500)) for satellite in (0, 1))
+    initial = tuple((s, payload) for s in (0, 1) for payload in (whole("image", [s], 7, 500), WEIGHTS))
     promises = (Promise(0, HEAD, 4.0), Promise(SERVER, FEATURE, 32.0))
     spans = (Span("train", 0, "all", 0.0, 32.0), Span("train", 0, "rest", 32.0, 33.0))
     return replace(Timeline("by hand", activities, spans, initial, promises, ("image",), 1), **changes)  # type: ignore[arg-type]
@@ -137,7 +138,7 @@ BROKEN = [
     ("order", edit("head 0", memory_bytes=-1.0)),
     ("order", edit("head 0", arrive_s=3.0)),
     ("order", edit("head 0", makes=(replace(HEAD_0, end_byte=0),))),
-    ("order", edit("head 0", makes=(whole("head", [2], 1, 100),))),
+    ("order", edit("head 0", makes=(whole("update", [2], 1, 100),))),
     ("order", edit("share", arrive_s=3.0)),
     ("order", edit("share", payload=None)),
     ("order", edit("share", needs=(HEAD_1,))),
@@ -211,13 +212,15 @@ CLAIMS = [
     ("spans", {"spans": ()}),
     ("private", {"initial": ((0, whole("image", [1], 7, 500)),)}),
     ("private", {"private": ("embedding",)}),
+    ("rounds", {"rounds": 2}),
+    ("initial", {"initial": ((4, FEATURE),)}),
     ("holding", {"initial": ()}),
     ("promise", {"promises": (Promise(0, HEAD, 3.5),)}),
     ("promise", {"promises": (Promise(0, HEAD, 33.1),)}),
     ("promise", {"promises": (Promise(0, HEAD, nan),)}),
     ("promise", {"promises": (Promise(0, replace(HEAD, end_byte=101), 4.0),)}),
     ("promise", {"promises": (Promise(SERVER, HEAD, 32.0),)}),
-    ("promise", {"promises": (Promise(1, whole("head", [], 1, 100), 32.0),)}),
+    ("promise", {"promises": (Promise(1, whole("update", [], 1, 100), 32.0),)}),
 ]
 
 
@@ -283,7 +286,7 @@ def test_a_chain_of_instant_merges_may_be_listed_in_any_order() -> None:
     first, second = whole("front", [0], 1, 10), whole("encoder", [0], 1, 10)
     acts = correct()
     acts["b"] = act("compute", 0, 5.0, 5.0, needs=(first,), makes=(second,))
-    acts["a"] = act("compute", 0, 5.0, 5.0, makes=(first,))
+    acts["a"] = act("compute", 0, 5.0, 5.0, needs=(whole("image", [0], 7, 500),), makes=(first,))
     verify(timeline_of(acts), make_system())
 
 
