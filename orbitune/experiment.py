@@ -155,6 +155,7 @@ def job_of(mission: Mission) -> Job:
         ways=Ways(method.intra_orbit, method.satellite_ground, method.inter_orbit, method.slot_s),
         preloaded=method.preloaded,
         deliver_to=method.deliver_to,
+        overlap=method.overlap,
     )
 
 

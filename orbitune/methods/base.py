@@ -16,12 +16,16 @@ from orbitune.errors import PlanError
 from orbitune.model.partition import OPTIMIZER_COPIES, Partition, params_bytes
 from orbitune.model.profile import PartProfile
 from orbitune.strategies import inter_orbit, intra_orbit
+from orbitune.strategies.quickest_gather import Moved, gather_down, hand_out
 from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
-from orbitune.timeline.activity import Held, Payload, Timeline, whole
+from orbitune.timeline.activity import Held, Payload, whole
 from orbitune.timeline.bounds import Need
-from orbitune.timeline.simulate import HorizonEnd, Schedule
+from orbitune.timeline.simulate import Schedule
 
 FP32_BYTES = 4
+OVERLAPS = ("none", "stream")
+"""`none`: stage after stage, as the paper adds them up. `stream`: micro-batches flow, and nothing waits for a stage."""
+
 LABEL_BYTES = 1
 """One class number below 256 per sample."""
 
@@ -40,7 +44,8 @@ class Ways:
 class Job:
     """Everything a method needs to plan a training run, and nothing of where it came from.
 
-    `samples[i]` is how many samples satellite i holds, `batch[i]` how many it uses in one optimiser step.
+    `samples[i]` is how many samples satellite i holds, `batch[i]` how many it uses in one optimiser step. `overlap`
+    changes when things happen, never what is computed or sent.
     """
 
     system: System
@@ -57,6 +62,7 @@ class Job:
     ways: Ways
     preloaded: bool
     deliver_to: str
+    overlap: str = "none"
 
     @property
     def has_rings(self) -> bool:
@@ -122,6 +128,18 @@ class Job:
         return needed
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How work is streamed: a satellite's batch in `parts` micro-batches; with `ahead` the next round's may begin."""
+
+    parts: int
+    ahead: bool
+
+
+Round = Callable[[int, float], float]
+"""Books round `index` from a moment on and returns its end."""
+
+
 class Method(Protocol):
     """A complete scheme. Each step books its work from `start_s` on and returns when it is done."""
 
@@ -146,6 +164,9 @@ class Method(Protocol):
     def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
         """One training round."""
 
+    def streamed(self, job: Job, schedule: Schedule, cut: Cut) -> Round:
+        """The rounds with `overlap = "stream"`: the same work, sends and promises without waiting for stages."""
+
     def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Bring the result to where it is wanted."""
 
@@ -153,50 +174,7 @@ class Method(Protocol):
         """What any schedule of `rounds` rounds has to do; the lower bound rests on this alone."""
 
 
-def plan(method: Method, job: Job, on_round: Callable[[int, float], None] | None = None) -> Timeline:
-    """Book deployment, every round and delivery, each starting when the one before has ended.
-
-    Where the contact plan ends first, planning stops after the last complete round and the timeline says so.
-
-    Raises:
-        PlanError: Not even the first round can be completed, or something does not fit.
-    """
-    schedule = Schedule(job.system)
-    _initial(job, schedule)
-    schedule.phase = "deploy"
-    now = method.deploy(job, schedule, 0.0)
-    stopped, done = "", 0
-    for index in range(job.rounds + 1):
-        mark = _mark(schedule)
-        try:
-            if index == job.rounds:
-                schedule.phase = "deliver"
-                method.deliver(job, schedule, now)
-            else:
-                schedule.phase, schedule.round = "train", index
-                now = method.round(job, schedule, index, now)
-                done = index + 1
-        except HorizonEnd as end:
-            _rewind(schedule, mark)
-            stopped = f"{schedule.phase} stopped after {done} of {job.rounds} rounds: {end}"
-            break
-        if on_round is not None and schedule.phase == "train":
-            on_round(index, now)
-    if not done:
-        raise PlanError(f"{method.name}: {stopped}")
-    return schedule.timeline(method.name, method.private, done, stopped)
-
-
-def _mark(schedule: Schedule) -> tuple[int, int, int]:
-    return len(schedule.activities), len(schedule.spans), len(schedule.promises)
-
-
-def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
-    activities, spans, promises = mark
-    del schedule.activities[activities:], schedule.spans[spans:], schedule.promises[promises:]
-
-
-def _initial(job: Job, schedule: Schedule) -> None:
+def start_with(job: Job, schedule: Schedule) -> None:
     """What nodes hold before the first second: images and labels on board, weights at the server or everywhere."""
     nodes = job.system.nodes
     for satellite in nodes.satellites:
@@ -234,18 +212,32 @@ def lacking(job: Job, held: tuple[PartProfile, ...], wanted: tuple[PartProfile, 
 def collect(
     job: Job, schedule: Schedule, payloads: Mapping[int, Sequence[Payload]], noun: str, start_s: float
 ) -> float:
-    """Bring each satellite's payloads to the server: shared around its ring (strategy A), then down (strategy B)."""
-    schedule.stage = f"share {noun} in planes"
-    ready = [start_s]
-    for pool in job.pools:
-        for row in zip(*(payloads[satellite] for satellite in pool), strict=True):
-            own = {satellite: Held(payload, start_s) for satellite, payload in zip(pool, row, strict=True)}
-            ready += intra_orbit.all_gather(schedule, pool, own, job.ways.intra_orbit).values()
-    now = schedule.span(start_s, max(ready))
-    schedule.stage = f"bring down {noun}"
-    cargos = [Cargo(pool, tuple(Held(payload, now) for s in pool for payload in payloads[s])) for pool in job.pools]
-    arrived = bring_down(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
-    return schedule.span(now, max(arrived.values()))
+    """Bring each satellite's payloads to the server: around its ring (strategy A) and down (strategy B)."""
+    held = {satellite: [Held(payload, start_s) for payload in own] for satellite, own in payloads.items()}
+    names = (f"share {noun} in planes", f"bring down {noun}")
+    ways = job.ways
+    return _write_down(schedule, gather_down(
+        schedule, job.pools, held, ways.satellite_ground, ways.intra_orbit, ways.slot_s, names), start_s)  # fmt: skip
+
+
+def distribute(
+    job: Job, schedule: Schedule, payloads: Mapping[int, Sequence[Payload]], noun: str, start_s: float
+) -> float:
+    """Bring payloads from the server to the satellites that own them: `collect` backwards."""
+    wanted = {satellite: [Held(payload, start_s) for payload in own] for satellite, own in payloads.items()}
+    names = (f"send up {noun}", f"hand out {noun} in planes")
+    ways = job.ways
+    return _write_down(schedule, hand_out(
+        schedule, job.pools, wanted, ways.satellite_ground, ways.intra_orbit, ways.slot_s, names), start_s)  # fmt: skip
+
+
+def _write_down(schedule: Schedule, moved: Moved, start_s: float) -> float:
+    """The stages of a transfer as spans; returns its end."""
+    now = start_s
+    for stage, end_s in moved.stages:
+        schedule.stage = stage
+        now = schedule.span(now, end_s)
+    return now
 
 
 def spread(job: Job, schedule: Schedule, payloads: Sequence[Payload], stage: str, start_s: float) -> float:
@@ -272,27 +264,28 @@ def spread_need(job: Job, phase: str, index: int, payloads: Sequence[Payload]) -
     return [Need("up", phase, index, f"{phase} weights", size, size, job.rings)] if payloads else []
 
 
-def averaged_on_ground(job: Job) -> bool:
-    """Whether averages are made at the server, so that it has them already."""
-    return job.ways.inter_orbit == "via_ground" and len(job.rings) > 1
+MEET_ON_GROUND = ("via_ground", "mixed_tree", "quickest")
+"""Ways between planes with which the server may hold the average already."""
 
 
 def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: float) -> float:
-    """Bring the average that every satellite holds to the server, unless it was made there."""
-    if averaged_on_ground(job):
-        schedule.promise(job.system.nodes.server, payload, start_s)
+    """Bring the average that every satellite holds to the server, unless it was promised there when it was made."""
+    server = job.system.nodes.server
+    if any(promise.node == server and promise.payload == payload for promise in schedule.promises):
         return start_s
     schedule.stage = stage
     cargo = Cargo(tuple(job.system.nodes.satellites), (Held(payload, start_s),))
     arrived = bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s)
-    schedule.promise(job.system.nodes.server, payload, arrived[payload])
+    schedule.promise(server, payload, arrived[payload])
     return schedule.span(start_s, arrived[payload])
 
 
 def fetch_need(job: Job, index: int, payload: Payload) -> list[Need]:
-    """What `fetch` has to do, for the bound."""
+    """What `fetch` has to do in any case, for the bound."""
+    if job.ways.inter_orbit in MEET_ON_GROUND and len(job.rings) > 1:
+        return []
     size, everybody = {0: float(payload.size)}, (tuple(job.system.nodes.satellites),)
-    return [] if averaged_on_ground(job) else [Need("down", "deliver", index, "deliver weights", size, size, everybody)]
+    return [Need("down", "deliver", index, "deliver weights", size, size, everybody)]
 
 
 def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_s: float) -> float:

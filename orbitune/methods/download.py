@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.methods.base import LABEL_BYTES, Job, collect, everyone, lacking, per_pool, raw, spread, spread_need
+from orbitune.methods.base import (
+    LABEL_BYTES,
+    Cut,
+    Job,
+    Round,
+    collect,
+    everyone,
+    lacking,
+    per_pool,
+    raw,
+    spread,
+    spread_need,
+)
 from orbitune.methods.onboard import sample_flops
+from orbitune.methods.stream_whole import bring_in_parts
 from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
 from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
@@ -30,11 +43,25 @@ class Download:
 
     def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
         """The first round waits for every image; the others only compute."""
-        payloads = {satellite: raw(job, satellite) for satellite in job.system.nodes.satellites}
-        now = collect(job, schedule, payloads, "images", start_s) if index == 0 else start_s
+        now = collect(job, schedule, _payloads(job), "images", start_s) if index == 0 else start_s
+        return self._train(job, schedule, index, now)
+
+    def streamed(self, job: Job, schedule: Schedule, cut: Cut) -> Round:
+        """Images come down in parts, each by the first way that there is. Training waits for them all: any of them may
+        be in the first batch."""
+
+        def book(index: int, start_s: float) -> float:
+            now = start_s
+            if index == 0:
+                now = bring_in_parts(job, schedule, _payloads(job), cut.parts, "images", start_s)
+            return self._train(job, schedule, index, now)
+
+        return book
+
+    def _train(self, job: Job, schedule: Schedule, index: int, now: float) -> float:
         schedule.stage = "train on the ground"
         server = job.system.nodes.server
-        needs = [payload for row in payloads.values() for payload in row]
+        needs = [payload for row in _payloads(job).values() for payload in row]
         made = _model(job, index)
         end_s = schedule.compute(server, _round_flops(job), now, needs, (made,), _memory(job))
         return schedule.span(now, end_s)
@@ -53,6 +80,10 @@ class Download:
         work, step = {server: _round_flops(job)}, {server: sample_flops(job)}
         needs += [Need("compute", "train", index, "train on the ground", work, step) for index in range(rounds)]
         return needs + spread_need(job, "deliver", rounds, _delivered(job))
+
+
+def _payloads(job: Job) -> dict[int, tuple[Payload, Payload]]:
+    return {satellite: raw(job, satellite) for satellite in job.system.nodes.satellites}
 
 
 def _model(job: Job, version: int) -> Payload:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orbitune.methods.base import (
+    Cut,
     Job,
+    Round,
     average,
     average_need,
     deployed,
@@ -22,6 +24,7 @@ from orbitune.methods.base import (
     spread,
     spread_need,
 )
+from orbitune.methods.stream_whole import train_and_average
 from orbitune.model.partition import backward_flops, forward_flops, largest_activation, params_bytes, saved_bytes
 from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
@@ -55,6 +58,19 @@ class Onboard:
             memory = _memory(job, satellite)
             ends.append(schedule.compute(satellite, flops, start_s, needs, (updates[satellite],), memory))
         return average(job, schedule, updates, schedule.span(start_s, max(ends)))
+
+    def streamed(self, job: Job, schedule: Schedule, cut: Cut) -> Round:
+        """A plane averages as soon as its own satellites are done. Nothing is cut: weights are averaged at the end."""
+
+        def book(index: int, start_s: float) -> float:
+            satellites = job.system.nodes.satellites
+            updates = {s: _update(job, frozenset({s}), index) for s in satellites}
+            before = _update(job, everyone(job), index - 1) if index else initial_weights(job, job.partition.parts)
+            memory = {s: _memory(job, s) for s in satellites}
+            needs = {s: (*raw(job, s), before) for s in satellites}
+            return train_and_average(job, schedule, local_flops(job), needs.__getitem__, updates, memory, start_s)
+
+        return book
 
     def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Every satellite has the model already; the server gets what was trained."""

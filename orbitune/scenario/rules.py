@@ -26,9 +26,10 @@ RECONSTRUCTED = {
     "method.codec": "fp32",
     "method.intra_orbit": "ring",
     "method.satellite_ground": "max_flow",
+    "method.overlap": "none",
 }
-"""What "reconstructed" means: one-way ring all-reduce, maximum flow per time point, nothing compressed, on which the
-summaries of arXiv:2504.10403 agree. Its way between planes is not known, so `method.inter_orbit` stays free."""
+"""What "reconstructed" means: one-way ring all-reduce, maximum flow per time point, nothing compressed and nothing
+overlapped, on which the summaries of arXiv:2504.10403 agree. Its way between planes is not known, so `method.inter_orbit` stays free."""
 
 Found = Iterator[tuple[str, str]]
 
@@ -150,7 +151,10 @@ def rings_in_sight(view: View) -> Found:
 
 def trees_need_links(view: View) -> Found:
     """Ways that stay in space need links between planes."""
-    if view["method.inter_orbit"] in ("chain", "earliest_tree", "sharded", "exact") and view["links.isl_inter_policy"] == "none":
+    if (
+        view["method.inter_orbit"] in ("chain", "earliest_tree", "sharded", "exact")
+        and view["links.isl_inter_policy"] == "none"
+    ):
         yield (
             "method.inter_orbit",
             'needs links between planes, and links.isl_inter_policy = "none"; change it or choose "via_ground"',

@@ -327,10 +327,17 @@ class Method:
     name: str = key("scheme", choices=("collaborative", "reconstructed", "onboard", "download"))
     codec: str = key("number format on the links", choices=("fp32", "fp16"))
     intra_orbit: str = key("way around a plane", choices=("none", "relay", "ring", "bidirectional"))
-    satellite_ground: str = key("way between satellites and stations", choices=("direct", "gateway", "max_flow", "quickest"))
+    satellite_ground: str = key(
+        "way between satellites and stations", choices=("direct", "gateway", "max_flow", "quickest")
+    )
     inter_orbit: str = key(
         "way between planes",
         choices=("via_ground", "chain", "earliest_tree", "mixed_tree", "sharded", "quickest", "exact"),
+    )
+    overlap: str = key(
+        "stages one after the other, or micro-batches that flow through them; changes times, never numbers",
+        default="none",
+        choices=("none", "stream"),
     )
     slot_s: float = key("time step of the flow network of max_flow", unit="s", low=1, high=3600)
     preloaded: bool = key("whether satellites hold the weights before the start")

@@ -85,6 +85,7 @@ OFFERED = (
     "method.intra_orbit",
     "method.satellite_ground",
     "method.inter_orbit",
+    "method.overlap",
 )
 """Keys that a new file offers, commented out: what people change first."""
 
@@ -254,10 +255,11 @@ def _train_words(scenario: Scenario) -> str:
 def _method_words(scenario: Scenario) -> str:
     method = scenario.method
     slot = f" in slots of {method.slot_s:g} s" if method.satellite_ground == "max_flow" else ""
+    flow = "stages one after the other" if method.overlap == "none" else "micro-batches flow through the stages"
     weights = "weights on board from the start" if method.preloaded else "weights sent up first"
     return (
         f"{method.name}, {method.codec}; in plane {method.intra_orbit}, to ground {method.satellite_ground}{slot}, "
-        f"between planes {method.inter_orbit}; {weights}, result to {method.deliver_to}"
+        f"between planes {method.inter_orbit}, {flow}; {weights}, result to {method.deliver_to}"
     )
 
 

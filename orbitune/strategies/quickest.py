@@ -72,7 +72,7 @@ def plan_turns(schedule: Schedule, loads: Sequence[Load], kind: str, last_s: flo
     windows = windows_of(schedule, kind, carried, since_s, last_s)
     least_s = min((window.contact.delay_s for window in windows), default=0.0) + after_s
     ready = [releases(load, min(before_s.values())) for load in loads]
-    cuts = [(time_s, member) for load, steps in zip(loads, ready, strict=True) for time_s, _ in steps[1:]
+    cuts = [(time_s, member) for load, steps in zip(loads, ready, strict=True) for time_s, _ in steps
             for member in load.members]  # fmt: skip
     air = Air(schedule, windows, carried, first_s, last_s, cuts)
     if not air.arcs:
@@ -236,11 +236,14 @@ def follow_up(schedule: Schedule, loads: Sequence[Load], plan: Plan, depot: Depo
         start_s = turn.start_s
         for piece in _in_step(schedule, load, contact, size, start_s):
             fits = in_time(schedule, contact, piece, load.first_s, start_s, turn.end_s)
-            parts = load.take(min(fits, room(contact, start_s, turn.end_s)))
-            start_s = max([start_s, *(depot.stock(contact.source, part) for part in parts)])
-            for part, arrive_s in send_parts(schedule, contact, parts, start_s, turn.end_s):
-                yield contact.target, Held(part.payload, arrive_s)
-            start_s += sum(part.payload.size for part in parts) * BITS_PER_BYTE / contact.rate_bps
+            for part in load.take(min(fits, room(contact, start_s, turn.end_s))):
+                start_s = max(start_s, depot.stock(contact.source, part))
+                if part.payload.size > room(contact, start_s, turn.end_s):
+                    load.put_back(part)
+                    continue
+                end_s = min(turn.end_s, start_s + part.payload.size * BITS_PER_BYTE / contact.rate_bps)
+                yield contact.target, Held(part.payload, schedule.send_at(contact, part.payload, start_s, end_s))
+                start_s = end_s
 
 
 def _in_step(schedule: Schedule, load: Load, contact: Contact, size: int, start_s: float) -> list[int]:

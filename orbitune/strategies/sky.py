@@ -39,8 +39,9 @@ class Load:
 
     def __init__(self, members: Iterable[int], held: Iterable[Held]) -> None:
         self.members = tuple(members)
-        order = sorted(held, key=lambda part: (part.since_s, sorted(part.payload.origins), part.payload.start_byte))
-        self.parts = deque(Part(part.payload, part.payload, part.since_s) for part in order if part.payload.size)
+        order = list(held)
+        parts = (Part(part.payload, part.payload, part.since_s) for part in order if part.payload.size)
+        self.parts = deque(sorted(parts, key=_place))
         self.left = sum(part.payload.size for part in self.parts)
         self.first_s = min((part.since_s for part in order), default=0.0)
         self.complete_s = max((part.since_s for part in order), default=0.0)
@@ -66,6 +67,15 @@ class Load:
             taken.append(part)
             size -= part.payload.size
         return taken
+
+    def put_back(self, part: Part) -> None:
+        """Return bytes that were taken and found no place."""
+        self.left += part.payload.size
+        self.parts = deque(sorted([part, *self.parts], key=_place))
+
+
+def _place(part: Part) -> tuple[float, list[int], int]:
+    return part.since_s, sorted(part.payload.origins), part.payload.start_byte
 
 
 def loads_of(schedule: Schedule, kind: str, cargos: Sequence[tuple[Sequence[int], Sequence[Held]]]) -> list[Load]:

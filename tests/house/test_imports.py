@@ -183,14 +183,15 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_import_is_declared(repository: Path) -> None:
-    """Core folders import core dependencies only; learn may also use the `train` extra."""
+    """Core folders import core dependencies only; learn may also use the `train` extra, and one file each other one."""
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = names_of(project["dependencies"]) | set(sys.stdlib_module_names) | {"orbitune"}
-    train = core | names_of(project["optional-dependencies"]["train"])
+    extras = {"orbitune/learn/": "train", "orbitune/links/weather.py": "itu", "orbitune/links/compiled.py": "fast"}
+    allowed = {start: core | names_of(project["optional-dependencies"][extra]) for start, extra in extras.items()}
     missing = [
         f"{place}: {name}"
         for place, name in package_imports(repository)
-        if name.split(".")[0] not in (train if place.startswith("orbitune/learn/") else core)
+        if name.split(".")[0] not in next((names for start, names in allowed.items() if place.startswith(start)), core)
     ]
     assert not missing, "\n".join(missing)
 

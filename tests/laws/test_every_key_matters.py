@@ -88,6 +88,7 @@ PLANS: dict[str, Change] = {
     "method.intra_orbit": ("ring", "bidirectional", ()),
     "method.satellite_ground": ("direct", "max_flow", ()),
     "method.inter_orbit": ("via_ground", "earliest_tree", ()),
+    "method.overlap": ("none", "stream", ()),
     "method.slot_s": ("20", "45", LONG),
     "method.preloaded": ("true", "false", ()),
     "method.deliver_to": ("server", "satellites", ()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orbitune.cost.transfer import CODEC_BYTES
 from orbitune.learn.spec import OPTIMIZERS, SERVER_ENCODERS, TRAINS
 from orbitune.methods import METHODS
+from orbitune.methods.base import OVERLAPS
 from orbitune.scenario.keys import keys_of
 from orbitune.scenario.schema import Method, Train
 from orbitune.strategies import inter_orbit, intra_orbit, satellite_ground
@@ -21,6 +22,7 @@ def test_ways_and_methods() -> None:
     assert words["intra_orbit"] == {*intra_orbit.WAYS, "none"}
     assert words["satellite_ground"] == set(satellite_ground.WAYS)
     assert words["inter_orbit"] == set(inter_orbit.WAYS)
+    assert words["overlap"] == set(OVERLAPS)
 
 
 def test_training() -> None:

@@ -1,0 +1,167 @@
+"""From a method and a job to a timeline: deployment, every round, delivery.
+
+With `overlap = "stream"` the number of micro-batches is chosen by trial, and the rounds are planned stage after stage
+as well: what ends first is the plan, so streaming is never later than `none`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from orbitune.errors import PlanError, TimelineRejected
+from orbitune.methods.base import Cut, Job, Method, start_with
+from orbitune.timeline.activity import Timeline
+from orbitune.timeline.memory import check_memory
+from orbitune.timeline.simulate import HorizonEnd, Schedule
+
+TRIED_ROUNDS = 2
+"""Our choice: rounds for which each number of micro-batches is tried; the second starts from what was done ahead."""
+
+SAME_S = 1e-8
+"""What streaming gains must be more than rounding, or stages are shown one after the other."""
+
+OnRound = Callable[[int, float], None]
+
+
+def plan(method: Method, job: Job, on_round: OnRound | None = None) -> Timeline:
+    """Book deployment, every round and delivery.
+
+    Where the contact plan ends first, planning stops after the last complete round and the timeline says so.
+
+    Raises:
+        PlanError: Not even the first round can be completed, or something does not fit.
+    """
+    streamed = _streamed(method, job, on_round) if job.overlap == "stream" and min(job.batch) > 0 else None
+    if streamed is None:
+        staged = _play(method, job, None, on_round, None)
+        assert staged is not None, "nothing limits it"
+        return staged
+    try:
+        return _play(method, job, None, None, _Limit(streamed.rounds, streamed.time_s + SAME_S)) or streamed
+    except PlanError:
+        return streamed
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A plan that another one has to beat."""
+
+    rounds: int
+    time_s: float
+
+    def given_up(self, rounds: int, now_s: float) -> bool:
+        """Whether a plan that has come so far cannot beat it any more."""
+        return rounds <= self.rounds and now_s >= self.time_s
+
+    def beaten(self, timeline: Timeline) -> bool:
+        """Whether a plan has more rounds, or as many in less time."""
+        return (-timeline.rounds, timeline.time_s) < (-self.rounds, self.time_s)
+
+
+def _play(method: Method, job: Job, cut: Cut | None, on_round: OnRound | None, limit: _Limit | None) -> Timeline | None:
+    """The timeline stage after stage, or with a cut into micro-batches; None where it does not beat the limit.
+
+    Raises:
+        PlanError: Not even the first round can be completed, or something does not fit.
+    """
+    schedule, now = _deployed(method, job)
+    book = partial(method.round, job, schedule) if cut is None else method.streamed(job, schedule, cut)
+    stopped, done = "", 0
+    for index in range(job.rounds + 1):
+        mark = _mark(schedule)
+        try:
+            if index == job.rounds:
+                schedule.phase = "deliver"
+                method.deliver(job, schedule, now)
+            else:
+                schedule.phase, schedule.round = "train", index
+                now = book(index, now)
+                done = index + 1
+        except HorizonEnd as end:
+            _rewind(schedule, mark)
+            stopped = f"{schedule.phase} stopped after {done} of {job.rounds} rounds: {end}"
+            break
+        if limit is not None and limit.given_up(done, now):
+            return None
+        if on_round is not None and schedule.phase == "train":
+            on_round(index, now)
+    if not done:
+        raise PlanError(f"{method.name}: {stopped}")
+    timeline = schedule.timeline(method.name, method.private, done, stopped)
+    return timeline if limit is None or limit.beaten(timeline) else None
+
+
+def _deployed(method: Method, job: Job) -> tuple[Schedule, float]:
+    schedule = Schedule(job.system)
+    start_with(job, schedule)
+    schedule.phase = "deploy"
+    return schedule, method.deploy(job, schedule, 0.0)
+
+
+def _mark(schedule: Schedule) -> tuple[int, int, int]:
+    return len(schedule.activities), len(schedule.spans), len(schedule.promises)
+
+
+def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
+    activities, spans, promises = mark
+    del schedule.activities[activities:], schedule.spans[spans:], schedule.promises[promises:]
+
+
+# -- streamed --------------------------------------------------------------------------------------------------------
+
+
+def _streamed(method: Method, job: Job, on_round: OnRound | None) -> Timeline | None:
+    """The streamed timeline with the best number of micro-batches that fits the memory; None if there is none."""
+    for ahead in (True, False):
+        cuts = [Cut(parts, ahead) for parts in _numbers(max(job.batch))]
+        if job.rounds > TRIED_ROUNDS:
+            cuts = _quickest_start(method, job, cuts)
+        best: Timeline | None = None
+        for cut in cuts:
+            limit = _Limit(best.rounds, best.time_s) if best is not None else None
+            found = _attempt(method, job, cut, on_round, limit)
+            if found is not None and fits(found, job):
+                best = found
+        if best is not None:
+            return best
+    return None
+
+
+def _attempt(method: Method, job: Job, cut: Cut, on_round: OnRound | None, limit: _Limit | None) -> Timeline | None:
+    try:
+        return _play(method, job, cut, on_round, limit)
+    except PlanError:
+        return None
+
+
+def _quickest_start(method: Method, job: Job, cuts: Sequence[Cut]) -> list[Cut]:
+    """The cut with which the first rounds end first, among equals the coarsest; none if they all fail."""
+    schedule, start_s = _deployed(method, job)
+    ends_s: dict[Cut, float] = {}
+    for cut in cuts:
+        desk, now = schedule.trial(), start_s
+        desk.phase = "train"
+        try:
+            book = method.streamed(job, desk, cut)
+            for index in range(TRIED_ROUNDS):
+                now = book(index, now)
+        except PlanError:
+            continue
+        ends_s[cut] = now
+    return sorted(ends_s, key=ends_s.__getitem__)[:1]
+
+
+def _numbers(batch: int) -> list[int]:
+    """1, 2, 4 ... and the batch itself."""
+    return sorted({min(1 << power, batch) for power in range(batch.bit_length() + 1)})
+
+
+def fits(timeline: Timeline, job: Job) -> bool:
+    """Whether what nodes keep fits their memory at every moment."""
+    try:
+        check_memory(timeline, job.system)
+    except TimelineRejected:
+        return False
+    return True

@@ -1,0 +1,387 @@
+"""Ways of micro-batches through the network for `overlap = "stream"`: each piece goes where it arrives first.
+
+Down: at every satellite that a piece comes to, all open and coming passes of its group are compared, each with the
+hops to get there, the antenna's bookings and the pieces that wait for it; the piece then goes down here or one hop on.
+Up: station, satellite and way round are chosen likewise, and a piece sets out when the antenna is about to be free.
+This is earliest-finish list scheduling (Topcuoglu et al., "Performance-effective and low-complexity task scheduling for
+heterogeneous computing", IEEE TPDS 13(3), 2002) with links and antennas as machines; it is not optimal.
+
+What the scenario's ways mean here: `intra_orbit` none, one direction (`relay`, `ring`) or both; `satellite_ground`
+direct (own passes only), gateway (one pass of a group at a time) or any pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+from orbitune.errors import PlanError
+from orbitune.methods.base import Job
+from orbitune.methods.stream_queue import Queue, Then
+from orbitune.methods.stream_sights import NEVER_S, Around, Sight, Sights
+from orbitune.timeline.activity import Payload
+from orbitune.timeline.simulate import Schedule
+from orbitune.units import BITS_PER_BYTE
+
+Moved = Callable[[int, float, int], None]
+"""Told where a piece is, since when, and which way round it goes (0: it has not moved)."""
+
+
+class Lines:
+    """Seconds that the antennas of each station will be busy with pieces that have chosen it and are not booked yet."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._waiting_s: dict[int, dict[int, float]] = {}
+
+    def wait_s(self, station: int, urgency: int) -> float:
+        """How long a piece that comes now waits for those that are as urgent or more."""
+        waiting_s = self._waiting_s.get(station)
+        return sum(busy_s for other, busy_s in waiting_s.items() if other <= urgency) if waiting_s else 0.0
+
+    def join(self, sight: Sight, urgency: int, size: int) -> Callable[[], None]:
+        """A piece chooses a pass; returns what takes it out again."""
+        busy_s = sight.byte_s * size / self._schedule.system.num_terminals(sight.station, "ground")
+        waiting_s = self._waiting_s.setdefault(sight.station, {})
+        waiting_s[urgency] = waiting_s.get(urgency, 0.0) + busy_s
+
+        def leave() -> None:
+            waiting_s[urgency] -= busy_s
+            if waiting_s[urgency] < GONE_S:
+                del waiting_s[urgency]
+
+        return leave
+
+
+REVIEW = 0.5
+"""Our choice: after this share of the time for which a piece expects to wait it compares all passes again."""
+
+GONE_S = 1e-9
+"""What rounding leaves of a line in which nobody waits."""
+
+TOO_LATE_S = 1e6
+"""Added to the time of a pass that is over before its line is; it is taken only if there is no other."""
+
+
+class Routes:
+    """The network as streams see it."""
+
+    def __init__(self, job: Job, schedule: Schedule) -> None:
+        contacts, one = job.system.contacts, job.ways.satellite_ground == "gateway"
+        self.schedule = schedule
+        self.server = job.system.nodes.server
+        self.lines_down, self.lines_up = Lines(schedule), Lines(schedule)
+        self.cable: dict[int, tuple[float, float]] = {}
+        for station in job.system.nodes.stations:
+            contact = contacts.by_link[station, self.server][0]
+            self.cable[station] = (BITS_PER_BYTE / contact.rate_bps, contact.delay_s)
+        self.down: dict[int, Sights] = {}
+        self.up: dict[int, Sights] = {}
+        self.around: dict[int, Around] = {}
+        for pool in job.pools:
+            around = Around(contacts, pool, job.ways.intra_orbit)
+            for kind, found in (("downlink", self.down), ("uplink", self.up)):
+                sights = Sights(contacts, kind, pool, one)
+                if not sights:
+                    raise PlanError(f"no station ever sees {job.system.nodes.name(pool[0])} or its neighbours")
+                found.update(dict.fromkeys(pool, sights))
+            self.around.update(dict.fromkeys(pool, around))
+
+
+SLACK_S = 1.0
+"""Delays are below it: what arrives so long after its pass has ended was sent in another."""
+
+Choice = tuple[float, float, int, Sight | None]
+"""Beginning, end of the next hop, heading (0: none), and the pass."""
+
+NO_CHOICE: Choice = (inf, inf, 0, None)
+
+
+@dataclass
+class Down:
+    """A piece on a satellite that is to get to the server.
+
+    Attributes:
+        heading: Which way round it goes, 0 as long as it has not moved.
+        origin: Where it set out; no satellite gets it twice.
+    """
+
+    queue: Queue
+    routes: Routes
+    urgency: int
+    payload: Payload
+    here: int
+    ready_s: float
+    then: Then
+    moved: Moved
+    heading: int = 0
+    origin: int = -1
+    _choice: Choice = NO_CHOICE
+    _leave: Callable[[], None] | None = None
+    _review_s: float = 0.0
+
+    def begin_s(self) -> float:
+        """Chooses the way on which it would be at the server first; returns when that begins."""
+        size, before_s, sight = self.payload.size, self._choice[0], self._choice[3]
+        if sight is not None and sight.satellite == self.here:  # it waits in line
+            times = self.routes.schedule.peek(self.here, sight.station, size, self.ready_s)
+            if times[0] <= max(before_s, self._review_s):
+                self._choice = (*times, 0, sight)
+                return times[0]
+        self._step_out()
+        _, heading, sight = self._best()
+        if sight is None:
+            self._choice = (self.routes.around[self.here].changes_s(self.ready_s), inf, 0, None)
+            return self._choice[0]
+        peer = self.routes.around[self.here].next(self.here, heading) if heading else sight.station
+        start_s, end_s = self.routes.schedule.peek(self.here, peer, size, self.ready_s)
+        self._review_s = start_s + REVIEW * self.routes.lines_down.wait_s(sight.station, self.urgency)
+        self._choice = (start_s, end_s, heading, sight)
+        self._leave = self.routes.lines_down.join(sight, self.urgency, size)
+        return self._choice[0]
+
+    def _step_out(self) -> None:
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+
+    def end_s(self) -> float:
+        """When the next hop would be done."""
+        return self._choice[1]
+
+    def book(self) -> None:
+        """One hop, down or on."""
+        begin_s, _, heading, sight = self._choice
+        schedule = self.routes.schedule
+        if sight is None:
+            self.ready_s = begin_s
+            self.queue.add(self)
+        elif heading:
+            peer = self.routes.around[self.here].next(self.here, heading)
+            self.ready_s = schedule.send(self.here, peer, self.payload, self.ready_s)
+            self.origin = self.here if self.origin < 0 else self.origin
+            self.here, self.heading = peer, heading
+            self.moved(peer, self.ready_s, heading)
+            self._choice = NO_CHOICE
+            self.queue.add(self)
+        else:
+            self._step_out()
+            there_s = schedule.send(self.here, sight.station, self.payload, self.ready_s)
+            self.moved(sight.station, there_s, 0)
+            self.queue.add(Cable(self.routes, self.urgency, sight.station, self.payload, there_s, self.then))
+
+    def _best(self) -> tuple[float, int, Sight | None]:
+        """When it could be at the server, which way round (0: down from here), and over which pass."""
+        sights = self.routes.down[self.here]
+        best: tuple[float, int, Sight | None] = (inf, 0, None)
+        for sight in sights.open_at(self.ready_s):
+            best = self._better(best, sight)
+        for sight in sights.after(self.ready_s):
+            if sight.start_s >= best[0]:
+                break
+            best = self._better(best, sight)
+        return best
+
+    def _better(self, best: tuple[float, int, Sight | None], sight: Sight) -> tuple[float, int, Sight | None]:
+        for heading, travel_s in self._ways(sight.satellite):
+            if self.ready_s + travel_s >= best[0]:
+                continue
+            byte_s, delay_s = self.routes.cable[sight.station]
+            ready_s = self.ready_s + travel_s
+            _, there_s = self.routes.schedule.peek(sight.satellite, sight.station, self.payload.size, ready_s)
+            there_s += self.routes.lines_down.wait_s(sight.station, self.urgency)
+            finish_s = there_s + byte_s * self.payload.size + delay_s + TOO_LATE_S * (there_s > sight.end_s + SLACK_S)
+            if finish_s < best[0]:
+                best = (finish_s, heading, sight)
+        return best
+
+    def _ways(self, satellite: int) -> Iterator[tuple[int, float]]:
+        """Headings to a satellite, each with its seconds."""
+        if satellite == self.here:
+            yield 0, 0.0
+            return
+        around = self.routes.around[self.here]
+        origin = self.here if self.origin < 0 else self.origin
+        for heading in (self.heading,) if self.heading else around.headings:
+            ahead = around.hops(self.here, satellite, heading)
+            if not self.heading or ahead < around.hops(self.here, origin, heading):
+                travel_s = around.travel_s(self.here, satellite, heading, self.payload.size, self.ready_s)
+                if travel_s < NEVER_S:
+                    yield heading, travel_s
+
+
+@dataclass
+class Cable:
+    """A piece at a station that goes to the server."""
+
+    routes: Routes
+    urgency: int
+    station: int
+    payload: Payload
+    ready_s: float
+    then: Then
+
+    def begin_s(self) -> float:
+        """When the cable is free."""
+        return self._times()[0]
+
+    def end_s(self) -> float:
+        """When it would be at the server."""
+        return self._times()[1]
+
+    def _times(self) -> tuple[float, float]:
+        routes = self.routes
+        return routes.schedule.peek(self.station, routes.server, self.payload.size, self.ready_s)
+
+    def book(self) -> None:
+        """Send it, and go on."""
+        self.then(self.routes.schedule.send(self.station, self.routes.server, self.payload, self.ready_s))
+
+
+@dataclass
+class Up:
+    """A piece at the server that is to get to a satellite."""
+
+    queue: Queue
+    routes: Routes
+    urgency: int
+    payload: Payload
+    owner: int
+    ready_s: float
+    then: Then
+    moved: Moved
+    _choice: Choice = NO_CHOICE
+    _leave: Callable[[], None] | None = None
+    _review_s: float = 0.0
+
+    def begin_s(self) -> float:
+        """Chooses the way on which it would be with its owner first; it sets out just in time for the antenna."""
+        before_s, heading, sight = self._choice[0], self._choice[2], self._choice[3]
+        if sight is not None:  # it waits in line
+            begin_s, end_s = self._just_in_time(sight)
+            if begin_s <= max(before_s, self._review_s):
+                self._choice = (begin_s, end_s, heading, sight)
+                return begin_s
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+        _, heading, sight = self._best()
+        if sight is None:
+            self._choice = (self.routes.around[self.owner].changes_s(self.ready_s), inf, 0, None)
+            return self._choice[0]
+        begin_s, end_s = self._just_in_time(sight)
+        self._review_s = begin_s + REVIEW * self.routes.lines_up.wait_s(sight.station, self.urgency)
+        self._choice = (begin_s, end_s, heading, sight)
+        self._leave = self.routes.lines_up.join(sight, self.urgency, self.payload.size)
+        return self._choice[0]
+
+    def _just_in_time(self, sight: Sight) -> tuple[float, float]:
+        """When to set out so as to find the antenna free, and when it would be up."""
+        begin_s, there_s = self._over_cable(sight.station)
+        start_s, end_s = self._through_air(sight, there_s)
+        return max(begin_s, start_s - (there_s - begin_s)), end_s
+
+    def _best(self) -> tuple[float, int, Sight | None]:
+        best: tuple[float, int, Sight | None] = (inf, 0, None)
+        sights = self.routes.up[self.owner]
+        for sight in sights.open_at(self.ready_s):
+            best = self._better(best, sight)
+        for sight in sights.after(self.ready_s):
+            if sight.start_s >= best[0]:
+                break
+            best = self._better(best, sight)
+        return best
+
+    def end_s(self) -> float:
+        """When it would be up."""
+        return self._choice[1]
+
+    def book(self) -> None:
+        """To the station and up at once; the ring follows."""
+        begin_s, _, heading, sight = self._choice
+        schedule = self.routes.schedule
+        if sight is None:
+            self.ready_s = begin_s
+            self.queue.add(self)
+            return
+        assert self._leave is not None, "it waits in line"
+        self._leave()
+        there_s = schedule.send(self.routes.server, sight.station, self.payload, max(self.ready_s, begin_s))
+        up_s = schedule.send(sight.station, sight.satellite, self.payload, there_s)
+        self.moved(sight.satellite, up_s, heading)
+        follow(self.queue, self.routes, self.urgency, self.payload, sight.satellite, self.owner, up_s, self.then,
+               self.moved, heading)  # fmt: skip
+
+    def _over_cable(self, station: int) -> tuple[float, float]:
+        return self.routes.schedule.peek(self.routes.server, station, self.payload.size, self.ready_s)
+
+    def _through_air(self, sight: Sight, ready_s: float) -> tuple[float, float]:
+        return self.routes.schedule.peek(sight.station, sight.satellite, self.payload.size, ready_s)
+
+    def _better(self, best: tuple[float, int, Sight | None], sight: Sight) -> tuple[float, int, Sight | None]:
+        around, size = self.routes.around[self.owner], self.payload.size
+        up_s: float | None = None
+        for heading in (0,) if sight.satellite == self.owner else around.headings:
+            travel_s = 0.0
+            if heading:
+                travel_s = around.travel_s(sight.satellite, self.owner, heading, size, self.ready_s)
+            if travel_s >= NEVER_S or self.ready_s + travel_s >= best[0]:
+                continue
+            if up_s is None:
+                up_s = self._through_air(sight, self._over_cable(sight.station)[1])[1]
+                up_s += self.routes.lines_up.wait_s(sight.station, self.urgency)
+                up_s += TOO_LATE_S * (up_s > sight.end_s + SLACK_S)
+            if up_s + travel_s < best[0]:
+                best = (up_s + travel_s, heading, sight)
+        return best
+
+
+def follow(
+    queue: Queue, routes: Routes, urgency: int, payload: Payload, here: int, owner: int, ready_s: float, then: Then,
+    moved: Moved, heading: int,
+) -> None:  # fmt: skip
+    """Goes on around the ring to the owner."""
+    if here == owner:
+        then(ready_s)
+        return
+    if not heading:
+        around = routes.around[owner]
+        heading = min(around.headings, key=lambda one: around.travel_s(here, owner, one, payload.size, ready_s))
+    queue.add(Hop(queue, routes, urgency, payload, here, owner, ready_s, then, moved, heading))
+
+
+@dataclass
+class Hop:
+    """A piece on its way around a ring to its owner."""
+
+    queue: Queue
+    routes: Routes
+    urgency: int
+    payload: Payload
+    here: int
+    owner: int
+    ready_s: float
+    then: Then
+    moved: Moved
+    heading: int
+
+    def begin_s(self) -> float:
+        """When the link is free."""
+        return self._times()[0]
+
+    def end_s(self) -> float:
+        """When it would be at the neighbour."""
+        return self._times()[1]
+
+    def _times(self) -> tuple[float, float]:
+        peer = self.routes.around[self.here].next(self.here, self.heading)
+        return self.routes.schedule.peek(self.here, peer, self.payload.size, self.ready_s)
+
+    def book(self) -> None:
+        """To the neighbour, and on from there."""
+        peer = self.routes.around[self.here].next(self.here, self.heading)
+        there_s = self.routes.schedule.send(self.here, peer, self.payload, self.ready_s)
+        self.moved(peer, there_s, self.heading)
+        follow(self.queue, self.routes, self.urgency, self.payload, peer, self.owner, there_s, self.then, self.moved,
+               self.heading)  # fmt: skip
