@@ -83,9 +83,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         sections(SECTIONS["train"], batch_size=draw(st.integers(1, min(data.samples_per_satellite or 99, 65536))))
     )
     parts["time"] = draw(sections(SECTIONS["time"], duration_h=draw(st.floats(1, 2160))))
-    parts["links"] = draw(
-        sections(SECTIONS["links"], isl_inter_policy=draw(st.sampled_from(["grid", "nearest", "visible"])))
-    )
+    policy = draw(st.sampled_from(["grid", "nearest", "visible"]))
+    parts["links"] = draw(sections(SECTIONS["links"], isl_inter_policy=policy, isl_intra_enabled=True))
     parts["method"] = draw(sections(Method, name=draw(st.sampled_from(["collaborative", "onboard", "download"]))))
     stations = st.lists(
         sections(SECTIONS["ground_station"]), min_size=1, max_size=4, unique_by=lambda found: found.name
