@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orbitune.errors import PlanError
-from orbitune.links.contacts import ContactPlan, Nodes
+from orbitune.links.contacts import KINDS, ContactPlan, Nodes
 from orbitune.links.crossings import Bools, Spans
 from orbitune.links.spans import difference
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A time in which a node, or with `other` one link in both directions, carries nothing.
+    """A time in which the radios of a node, or with `other` one link in both directions, carry nothing.
+
+    A station that is out keeps its cable to the server: what it has received before still goes on.
 
     Without `end_s` it lasts for ever: a dead satellite is `Outage(satellite, start_s=moment)`. Nodes are numbered as in
     `Nodes`; seconds count from the scenario's start and may lie outside the horizon.
@@ -45,8 +47,10 @@ class Outage:
     def touches(self, plan: ContactPlan) -> Bools:
         """Which contacts [N] of the plan it concerns, whatever the time."""
         one = (plan.source == self.node) | (plan.target == self.node)
-        two = (plan.source == self.other) | (plan.target == self.other) if self.other is not None else True
-        both: Bools = one & two
+        if self.other is None:
+            alone: Bools = one & (plan.kind != KINDS.index("backhaul"))
+            return alone
+        both: Bools = one & ((plan.source == self.other) | (plan.target == self.other))
         return both
 
 
