@@ -51,7 +51,8 @@ def page_part() -> str:
 
 
 def _extends_row() -> str:
-    return "| `extends` | a shipped preset, the path of a .toml file, or a list | nothing | where everything else comes from |"
+    allowed = "a shipped preset, the path of a .toml file, or a list of them"
+    return f"| `extends` | {allowed} | nothing | where everything else comes from |"
 
 
 def _table(keys: tuple[Key, ...], *more: str) -> Iterator[str]:

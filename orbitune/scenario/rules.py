@@ -29,7 +29,8 @@ RECONSTRUCTED = {
     "method.overlap": "none",
 }
 """What "reconstructed" means: one-way ring all-reduce, maximum flow per time point, nothing compressed and nothing
-overlapped, on which the summaries of arXiv:2504.10403 agree. Its way between planes is not known, so `method.inter_orbit` stays free."""
+overlapped, on which the summaries of arXiv:2504.10403 agree. Its way between planes is not known, so
+`method.inter_orbit` stays free."""
 
 Found = Iterator[tuple[str, str]]
 

@@ -407,7 +407,7 @@ TREE, NO_RING, GRAZING = "method.inter_orbit=earliest_tree", "method.intra_orbit
         ("planet-sample", ["method.intra_orbit=ring"], "method.intra_orbit", 'method.intra_orbit = "none"'),
         ("planet-sample", ["links.isl_inter_policy=grid"], "links.isl_inter_policy", "nearest"),
         ("planet-sample", ["method.name=reconstructed"], "method.name", "rings"),
-        ("demo", ["links.isl_inter_policy=none"], "method.inter_orbit", "isl_inter_policy"),
+        ("demo", [TREE, "links.isl_inter_policy=none"], "method.inter_orbit", "isl_inter_policy"),
         ("demo", ["model.cut_after_block=5"], "model.cut_after_block", "from 0 (after the embedding) to 4"),
         ("demo", ["model.name=vit-b-16"], "model.name", 'data.dataset = "none"'),
         ("demo-spectralgpt", ["train.batch_size=65"], "train.batch_size", "samples_per_satellite = 64"),
@@ -435,7 +435,7 @@ def test_two_shells_cannot_be_one_file(tmp_path: Path) -> None:
 
 
 def test_a_contradiction_with_an_inherited_value_stands_under_the_file_that_can_solve_it(tmp_path: Path) -> None:
-    problem = only_problem(write(tmp_path, 'extends = "demo"\n[links]\nisl_inter_policy = "none"\n'))
+    problem = only_problem(write(tmp_path, 'extends = "demo"\n[links]\nisl_intra_enabled = false\n'))
     assert Path(problem.file).name == "mine.toml"
     assert "inherited from preset demo" in problem.message
 
