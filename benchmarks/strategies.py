@@ -169,7 +169,6 @@ def _way_row(strategy: str, way: str, group: Sequence[Trial], best: dict[tuple[i
         **_quantiles("best", over_best),
         **_quantiles("bound", over_bound),
         "cpu_median_s": float(np.median([trial.cpu_s for trial in group])),
-        "cpu_worst_s": max(trial.cpu_s for trial in group),
         "below_bound": sum(is_below(trial) for trial in group),
         "rejected": sum(bool(trial.rejected) for trial in group),
     }

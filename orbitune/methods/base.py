@@ -261,7 +261,7 @@ def spread(job: Job, schedule: Schedule, payloads: Sequence[Payload], stage: str
 def spread_need(job: Job, phase: str, index: int, payloads: Sequence[Payload]) -> list[Need]:
     """What `spread` has to do, for the bound."""
     size = dict.fromkeys(range(len(job.rings)), float(sum(payload.size for payload in payloads)))
-    return [Need("up", phase, index, f"{phase} weights", size, size, job.rings)] if payloads else []
+    return [Need("up", phase, index, f"{phase} weights", size, size, job.rings, one_copy=True)] if payloads else []
 
 
 MEET_ON_GROUND = ("via_ground", "mixed_tree", "quickest")

@@ -126,7 +126,9 @@ class Down:
         size, before_s, sight = self.payload.size, self._choice[0], self._choice[3]
         if sight is not None and sight.satellite == self.here:  # it waits in line
             times = self.routes.schedule.peek(self.here, sight.station, size, self.ready_s)
-            if times[0] <= max(before_s, self._review_s):
+            # What others book meanwhile may push it past the end of the pass, and the rest would wait for the next one.
+            in_time = times[1] <= sight.end_s + SLACK_S
+            if in_time and times[0] <= max(before_s, self._review_s):
                 self._choice = (*times, 0, sight)
                 return times[0]
         self._step_out()

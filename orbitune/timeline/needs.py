@@ -33,6 +33,7 @@ class Need:
             It is also taken for granted that a satellite computes on samples of its own. A method that hands samples
             on to other satellites must leave their computations out of its needs.
         after_weights: False where nothing of the previous round is used, so that it could be done ahead of time.
+        one_copy: Whether every group gets the same bytes: a cable may then carry them once for all.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Need:
     grain: Mapping[int, float]
     groups: tuple[tuple[int, ...], ...] = ()
     after_weights: bool = True
+    one_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,13 @@ def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work
         total = sum(work.total for work in works)
         stations = system.nodes.station_names
         where = f"at {stations[0]}" if len(stations) == 1 else f"at all {len(stations)} stations"
-        for name, cut in ((f"{air}: antennas {where}", cuts.air), (f"{air}: backhaul", cuts.backhaul)):
+        cabled = max(work.total for work in works) if need.one_copy else total
+        for name, cut, size in (
+            (f"{air}: antennas {where}", cuts.air, total),
+            (f"{air}: backhaul", cuts.backhaul, cabled),
+        ):
             resource = _through(name, cut(air, everyone))
-            works.append(Work((name, everyone), resource, total, 0.0, whose, everyone))
+            works.append(Work((name, everyone), resource, size, 0.0, whose, everyone))
     return works
 
 
