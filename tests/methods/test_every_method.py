@@ -206,12 +206,3 @@ def test_energy_is_power_times_time_for_work_on_board_alone() -> None:
     sent_j = sum(seconds * (radios.transmit_w[kind] + radios.receive_w) for kind, seconds in sent_s.items())
     assert row["bytes"]["downlink"] == row["bytes"]["uplink"] == 0  # nothing has to be brought or fetched
     assert row["energy_j"] == pytest.approx(compute_j + sent_j, rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["collaborative", "onboard"])
-def test_the_bound_lets_stations_share_one_copy_of_the_weights(name: str) -> None:
-    """Every satellite gets the same weights; a slow cable carries them to a station once for all of them."""
-    sets = ["method.intra_orbit=none", "method.inter_orbit=via_ground", "links.backhaul_rate_mbps=0.05",
-            "train.rounds=1", "time.duration_h=48"]  # fmt: skip
-    planned = plan_method(prepare(load("tiny", sets)), name)
-    assert planned.bound.time_s <= planned.timeline.time_s

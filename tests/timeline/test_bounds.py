@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -111,6 +112,16 @@ def test_a_group_may_use_all_its_members() -> None:
     system = system_of([[0, 1]], 1, links, antennas=2)
     assert seconds([move("down", 10_000.0, groups=((0, 1),))], system) == pytest.approx(5.0, abs=1e-6)
     assert seconds([move("down", 10_000.0, groups=((0,),))], system) == pytest.approx(10.0, abs=1e-6)
+
+
+def test_a_cable_carries_the_same_bytes_once_for_all_groups() -> None:
+    """Three satellites want one megabyte over a slow cable: a copy each takes three times as long as one to share."""
+    links = [contact(3, s, "uplink", 0.0, 3_000.0, 8e9) for s in (0, 1, 2)]
+    system = system_of([[0], [1], [2]], 1, links, antennas=3, cable_bps=8e5)
+    sizes = dict.fromkeys((0, 1, 2), 1e6)
+    own = Need("up", "deploy", 0, "up", sizes, sizes, ((0,), (1,), (2,)))
+    assert seconds([own], system) == pytest.approx(30.0, abs=0.1)
+    assert seconds([replace(own, one_copy=True)], system) == pytest.approx(10.0, abs=0.1)
 
 
 # -- combine ---------------------------------------------------------------------------------------------------------
