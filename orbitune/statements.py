@@ -14,13 +14,16 @@ def assumptions(scenario: Scenario) -> list[str]:
         f"A satellite's computer sustains {satellite.sustained_gflops:g} GFLOP/s in training, the ground server "
         f"{scenario.server.sustained_gflops:g} GFLOP/s.",
         "Who wins depends on local steps per round (onboard averages once a round, a shared encoder exchanges at every "
-        "step), on the rate between planes (a whole model crosses for onboard, uncut and hop by hop in today's "
-        "earliest_tree) and, for large models, on the computers. Vary them before drawing conclusions.",
+        "step), on the rate between planes, over which whole models cross for onboard, and, for large models, on the "
+        "computers. Vary them before drawing conclusions.",
         "A computation takes its FLOPs divided by that rate. The fixed cost of starting one (kernel launches, "
         "milliseconds on real hardware) is not counted, which flatters small models.",
         _averaging(scenario),
         "Stages follow one another: a stage starts when the slowest satellite has ended the one before. Overlapping "
-        "them would be faster; the bound allows for it.",
+        "them would be faster; the bound allows for it."
+        if method.overlap == "none"
+        else "Micro-batches flow through the stages (method.overlap = stream), wherever that ends earlier than stage after "
+        "stage. It changes times alone: training uses the same samples in the same order.",
         "A round uses the same number of samples on every satellite in every method, and nothing is cached between "
         "rounds: what crosses the cut crosses again each time.",
         "Energy counts what the job adds on the satellites (computing, sending, receiving). Battery, eclipse and idle "
