@@ -22,8 +22,8 @@ def assumptions(scenario: Scenario) -> list[str]:
         "Stages follow one another: a stage starts when the slowest satellite has ended the one before. Overlapping "
         "them would be faster; the bound allows for it."
         if method.overlap == "none"
-        else "Micro-batches flow through the stages (method.overlap = stream), wherever that ends earlier than stage after "
-        "stage. It changes times alone: training uses the same samples in the same order.",
+        else "Micro-batches flow through the stages (method.overlap = stream) wherever that ends earlier than stage "
+        "after stage. It changes times alone: training uses the same samples in the same order.",
         "A round uses the same number of samples on every satellite in every method, and nothing is cached between "
         "rounds: what crosses the cut crosses again each time.",
         "Energy counts what the job adds on the satellites (computing, sending, receiving). Battery, eclipse and idle "
