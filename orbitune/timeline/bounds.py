@@ -49,14 +49,13 @@ from math import inf
 
 import numpy as np
 
-from orbitune.cost.system import Computer, System
-from orbitune.links.contacts import KINDS
+from orbitune.cost.system import System
 from orbitune.timeline.capacity import Cuts
 from orbitune.timeline.chain import Chain
 from orbitune.timeline.needs import Need, Owners, Resource, works_of
 from orbitune.timeline.paths import Paths
 
-__all__ = ["Bound", "Need", "bounds_by_stage", "levers", "lower_bound"]
+__all__ = ["Bound", "Need", "bounds_by_stage", "lower_bound"]
 
 SAME = 1e-9
 """Two bounds this close (relative) are one: the same sum in another order."""
@@ -110,28 +109,6 @@ def bounds_by_stage(needs: Sequence[Need], system: System) -> dict[tuple[str, in
         place = (need.phase, need.round, need.stage)
         ends_s[place] = max(chain.add(need), ends_s.get(place, 0.0))
     return ends_s
-
-
-def levers(needs: Sequence[Need], system: System) -> dict[str, float]:
-    """What the bound would be with one thing made free at a time: seconds, by what is free, the most helpful first.
-
-    One more bound for each of eight things: for `plan`, not for loops, and with the needs of a few rounds.
-    """
-    contacts, free = system.contacts, 1e6
-    variants = {
-        LIGHT: replace(system, contacts=replace(contacts, delay_s=np.zeros(len(contacts)))),
-        "compute of the satellites": replace(system, satellite=_faster(system.satellite, free)),
-        "compute of the server": replace(system, server=_faster(system.server, free)),
-    }
-    for number, kind in enumerate(KINDS):
-        rate_bps = np.where(contacts.kind == number, contacts.rate_bps * free, contacts.rate_bps)
-        variants[f"rate of {kind}"] = replace(system, contacts=replace(contacts, rate_bps=rate_bps))
-    times_s = {name: lower_bound(needs, variant).time_s for name, variant in variants.items()}
-    return dict(sorted(times_s.items(), key=lambda item: item[1]))
-
-
-def _faster(computer: Computer, times: float) -> Computer:
-    return replace(computer, flops_per_s=computer.flops_per_s * times)
 
 
 def _chain_s(needs: Sequence[Need], system: System, cuts: Cuts) -> float:

@@ -20,7 +20,7 @@ from orbitune.strategies import intra_orbit
 from orbitune.timeline import chain
 from orbitune.timeline import needs as needs_module
 from orbitune.timeline.activity import Held, whole
-from orbitune.timeline.bounds import Need, bounds_by_stage, levers, lower_bound
+from orbitune.timeline.bounds import Need, bounds_by_stage, lower_bound
 from orbitune.timeline.capacity import Capacity, Reach
 from orbitune.timeline.paths import EPOCH_S, Paths
 from orbitune.timeline.simulate import Schedule
@@ -269,5 +269,3 @@ def test_the_name_says_what_fills_the_bound() -> None:
     assert "compute of the satellites" in lower_bound(tight.needs, tight.system).name
     slow = replace(tight.system, contacts=replace(tight.system.contacts, delay_s=tight.system.contacts.delay_s * 10))
     assert "light time and hops" in lower_bound(tight.needs, slow).name
-    best, *_ = levers(tight.needs, slow)
-    assert best == "light time and hops between satellites and stations"
