@@ -116,7 +116,7 @@ def prepare(scenario: Scenario) -> Mission:
     """
     constellation = build.build_constellation(scenario)
     held = _holdings(scenario, len(constellation))
-    system, partition = build.build_system(scenario), build.partition(scenario)
+    system, partition = build.build_system(scenario, constellation), build.partition(scenario)
     return Mission(scenario, system, partition, held, constellation.left_out)
 
 
@@ -257,7 +257,11 @@ def plan_only(scenario: Scenario, methods: Sequence[str], progress: Progress | N
     Raises:
         PlanError: One of the methods cannot work on this scenario.
     """
-    mission = prepare(scenario)
+    return planned_rows(prepare(scenario), methods, progress)
+
+
+def planned_rows(mission: Mission, methods: Sequence[str], progress: Progress | None = None) -> list[Row]:
+    """The same for a mission that is worked out already."""
     rows = [planned_row(mission, plan_method(mission, name, progress)) for name in methods]
     add_ratios(rows)
     return rows

@@ -192,14 +192,14 @@ def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, as_csv: b
 def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, as_json: bool) -> None:
     """Plan methods without training: time, bound, where it goes, what would help. Needs no torch."""
     from orbitune.cli import console
-    from orbitune.experiment import plan_only, prepare
+    from orbitune.experiment import planned_rows, prepare
     from orbitune.levers import levers
 
     loaded = _load(scenario, sets)
+    mission = prepare(loaded)
     with console.progress(quiet=as_json) as heard:
-        rows = plan_only(loaded, _names(methods), heard)
+        rows = planned_rows(mission, _names(methods), heard)
     if not quick:
-        mission = prepare(loaded)
         for row in rows:
             row["levers"] = [{"change": lever.name, "time": lever.factor} for lever in levers(mission, row["method"])]
     content = {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}

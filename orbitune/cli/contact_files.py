@@ -35,7 +35,8 @@ class Sky:
         Raises:
             PlanError, InputError, MissingExtra: As `build_contacts`.
         """
-        return cls(scenario, build_constellation(scenario), build_stations(scenario), build_contacts(scenario))
+        constellation = build_constellation(scenario)
+        return cls(scenario, constellation, build_stations(scenario), build_contacts(scenario, constellation))
 
     def eclipse_shares(self) -> dict[str, float]:
         """Mean, least and greatest part of the horizon that a satellite spends in the Earth's shadow."""

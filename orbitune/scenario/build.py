@@ -209,15 +209,17 @@ def _isl_rate(links: Links, rate_mbps: float | None) -> RateModel:
     )
 
 
-def build_contacts(scenario: Scenario) -> ContactPlan:
+def build_contacts(scenario: Scenario, constellation: Constellation | None = None) -> ContactPlan:
     """Who can talk to whom over the scenario's horizon; no key of [method] or [train] changes it.
+
+    `constellation` is that of `build_constellation`, from a caller who has it already.
 
     Raises:
         InputError, PlanError: As `build_constellation`, SGP4 refuses a satellite, or a fault names no node.
         MissingExtra: As `link_spec`.
     """
     plan = find_contacts(
-        build_constellation(scenario),
+        constellation or build_constellation(scenario),
         build_stations(scenario),
         link_spec(scenario),
         scenario.time.start_utc,
@@ -241,14 +243,14 @@ def _node(name: str, nodes: Nodes) -> int:
     return names.index(name)
 
 
-def build_system(scenario: Scenario) -> System:
+def build_system(scenario: Scenario, constellation: Constellation | None = None) -> System:
     """Contacts and machines: all that planning may use.
 
     Energy counts satellites only, which live on what their panels give; the server's power is 0.
     """
     satellite, links = scenario.satellite, scenario.links
     return System(
-        contacts=build_contacts(scenario),
+        contacts=build_contacts(scenario, constellation),
         satellite=_computer(satellite.sustained_gflops, satellite.memory_gb, satellite.compute_power_w),
         server=_server(scenario.server),
         terminals=Terminals(

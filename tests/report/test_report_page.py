@@ -7,12 +7,12 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sample_run
+from parsed_page import Page
 
 from orbitune.errors import InputError
 from orbitune.report import write_report
@@ -22,44 +22,14 @@ FIGURES = ("accuracy", "bytes", "stages", "gantt", "map", "spread")
 Copy = Callable[[], RunFolder]
 
 
-class Page(HTMLParser):
-    """Elements, attributes and words of a page, read by the standard library's parser."""
-
-    def __init__(self, run: RunFolder) -> None:
-        super().__init__()
-        self.source = write_report(run).read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self._inside: list[str] = []
-        words: list[str] = []
-        self._words = words
-        self.feed(self.source)
-        self.text = " ".join(" ".join(words).replace("\u00a0", " ").split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self._inside.append(tag)
-            self.scripts += [""] if tag == "script" else []
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style"):
-            self._inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self._inside:
-            self._words.append(data)
-        elif self._inside[-1] == "script":
-            self.scripts[-1] += data
-
-    @property
-    def ids(self) -> list[str]:
-        return [value for _, attributes in self.elements if (value := attributes.get("id"))]
+def page_of(run: RunFolder) -> Page:
+    """The report of a run."""
+    return Page(write_report(run).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def page(sample: RunFolder) -> Page:
-    return Page(sample)
+    return page_of(sample)
 
 
 def change(run: RunFolder, edit: Callable[[dict[str, Any]], object], name: str = "compare.json") -> RunFolder:
@@ -158,7 +128,7 @@ def test_values_cannot_become_code(copy: Copy, page: Page) -> None:
     change(run, poison)
     change(run, lambda content: content["stations"][0].update(name=EVIL), "contacts.json")
     change(run, lambda content: content["satellites"].__setitem__(0, EVIL), "contacts.json")
-    evil = Page(run)
+    evil = page_of(run)
     assert "alert(" in evil.text
     assert len(evil.scripts) == len(page.scripts)
     assert not [tag for tag, attributes in evil.elements if tag == "img" or "onerror" in attributes]
@@ -176,21 +146,21 @@ def test_planning_only(copy: Copy) -> None:
         for row in content["results"]:
             row.update(final_accuracy=None, time_to_target_s=None, ratio_to_onboard=None)
 
-    page = Page(change(run, forget))
+    page = page_of(change(run, forget))
     assert {"missing-accuracy", "missing-spread", "figure-gantt", "figure-map"} <= set(page.ids)
     assert "This run planned only and trained nothing" in page.text
     assert "Fastest for the whole job is onboard" in page.text
 
 
 def test_no_companion(copy: Copy) -> None:
-    page = Page(change(copy(), lambda content: content.pop("planned")))
+    page = page_of(change(copy(), lambda content: content.pop("planned")))
     assert "missing-planned" in page.ids
     assert "not trained) the fastest" not in page.text
 
 
 def test_a_method_that_stopped_early_is_named(copy: Copy) -> None:
     words = "round 4 of 8 does not fit: the contact plan ends"
-    page = Page(change(copy(), lambda content: content["results"][0].update(stopped=words, rounds=3)))
+    page = page_of(change(copy(), lambda content: content["results"][0].update(stopped=words, rounds=3)))
     assert f"collaborative stopped early: {words}" in page.text
     assert "3 (stopped early)" in page.text
 
@@ -200,18 +170,18 @@ def test_nobody_reaches_the_target(copy: Copy) -> None:
         for row in content["results"]:
             row.update(target_accuracy=0.95, time_to_target_s=None, ratio_to_onboard=None)
 
-    page = Page(change(copy(), miss))
+    page = page_of(change(copy(), miss))
     assert "No method reaches the target accuracy of 95 %. The best, download , ends at" in page.text
 
 
 def test_what_a_fast_method_gives_away_is_said(copy: Copy) -> None:
-    page = Page(change(copy(), lambda content: content["results"][2].update(time_to_target_s=60.0)))
+    page = page_of(change(copy(), lambda content: content["results"][2].update(time_to_target_s=60.0)))
     assert "is download , after 1 min, but images leave the satellites." in page.text
     assert page.text.count("stay on board") == 2
 
 
 def test_a_rejected_timeline_is_not_praised(copy: Copy) -> None:
-    page = Page(change(copy(), lambda content: content["results"][0].update(verified=False)))
+    page = page_of(change(copy(), lambda content: content["results"][0].update(verified=False)))
     assert "Not accepted by the checker: collaborative" in page.text
     assert "not accepted" in page.text
 
@@ -220,13 +190,13 @@ def test_a_run_that_is_not_finished(copy: Copy) -> None:
     run = copy()
     (run.path / "compare.json").unlink()
     shutil.rmtree(run.path / "methods" / "download")
-    page = Page(run)
+    page = page_of(run)
     assert "This run has not finished; this covers the 2 methods that are complete." in page.text
     assert {"figure-accuracy", "figure-gantt", "missing-assumptions"} <= set(page.ids)
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
-    page = Page(RunFolder.create(tmp_path, "begun", 'name = "begun"\n', seed=1))
+    page = page_of(RunFolder.create(tmp_path, "begun", 'name = "begun"\n', seed=1))
     missing = {"accuracy", "methods", "bytes", "stages", "gantt", "map", "spread", "assumptions", "checks"}
     assert {f"missing-{name}" for name in missing} <= set(page.ids)
     assert "begun" in page.text
@@ -236,12 +206,12 @@ def test_without_timelines_stages_keep_their_numbers(copy: Copy) -> None:
     run = copy()
     for path in run.path.glob("methods/*/timeline.jsonl.gz"):
         path.unlink()
-    page = Page(run)
+    page = page_of(run)
     assert {"figure-stages", "missing-gantt"} <= set(page.ids)
 
 
 def test_without_passes_the_map_says_so(copy: Copy) -> None:
-    page = Page(change(copy(), lambda content: content.update(passes=[]), "contacts.json"))
+    page = page_of(change(copy(), lambda content: content.update(passes=[]), "contacts.json"))
     assert "No satellite passes over any station" in page.text
     assert "No station sees a satellite." in page.text
 
@@ -258,7 +228,7 @@ def test_a_loss_that_ran_away_is_left_out(copy: Copy) -> None:
     rows[2]["client_loss"] = dict.fromkeys(rows[2]["client_loss"], float("nan"))
     rows[3]["client_loss"]["5"] = float("inf")
     run.keep_rows("methods/onboard/metrics.jsonl", rows)
-    assert "NaN" not in Page(run).source
+    assert "NaN" not in page_of(run).source
 
 
 def test_short_jobs_have_an_axis_in_seconds(copy: Copy) -> None:
@@ -268,4 +238,4 @@ def test_short_jobs_have_an_axis_in_seconds(copy: Copy) -> None:
         run.keep_rows(f"methods/{name}/metrics.jsonl", [row | {"sim_time_s": 2.0 * row["round"]} for row in rows])
     for name in ("collaborative@random", "onboard@random"):
         shutil.rmtree(run.path / "methods" / name)
-    assert "simulated seconds" in Page(run).text
+    assert "simulated seconds" in page_of(run).text
