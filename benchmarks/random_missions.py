@@ -18,8 +18,10 @@ import numpy as np
 from orbitune.experiment import Mission, prepare
 from orbitune.methods.base import FP32_BYTES
 from orbitune.scenario.build import partition
+from orbitune.scenario.link_keys import Fault, Links
 from orbitune.scenario.load import load
-from orbitune.scenario.schema import Fault, GroundStation, Links, Scenario, Shell
+from orbitune.scenario.schema import Scenario
+from orbitune.scenario.sky_keys import GroundStation, Shell
 from orbitune.scenario.text import dump
 from orbitune.seeds import generator
 from orbitune.units import BITS_PER_BYTE, EARTH_RADIUS_M, gigabytes, km, mbps

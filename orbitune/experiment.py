@@ -27,8 +27,9 @@ from orbitune.model.partition import Partition
 from orbitune.model.profile import load_profile
 from orbitune.runs import SCHEMA_VERSION, RunFolder
 from orbitune.scenario import build
+from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.load import load
-from orbitune.scenario.schema import NO_DATASET, Scenario
+from orbitune.scenario.schema import Scenario
 from orbitune.scenario.text import dump
 from orbitune.statements import assumptions, checks
 from orbitune.timeline.activity import Timeline

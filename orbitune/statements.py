@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orbitune.scenario.schema import NO_DATASET, Links, Scenario
+from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.link_keys import Links
+from orbitune.scenario.schema import Scenario
 from orbitune.scenario.text import isl_rate_words, radio_words
 
 

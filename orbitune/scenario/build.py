@@ -24,17 +24,10 @@ from orbitune.orbit import geometry
 from orbitune.orbit.catalogue import catalogue, read_elements
 from orbitune.orbit.constellation import WALKER_KINDS, Constellation, WalkerShell, build_walker, join
 from orbitune.orbit.custom import read_custom
-from orbitune.scenario.schema import (
-    ANY_RANGE_RATE_M_S,
-    ANY_SLEW_DEG_S,
-    NO_DATASET,
-    Fault,
-    Links,
-    Scenario,
-    Server,
-    Shell,
-    Time,
-)
+from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.link_keys import ANY_RANGE_RATE_M_S, ANY_SLEW_DEG_S, Fault, Links
+from orbitune.scenario.schema import Scenario, Server
+from orbitune.scenario.sky_keys import Shell, Time
 from orbitune.units import (
     gigabytes,
     gigaflops,

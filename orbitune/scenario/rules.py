@@ -15,7 +15,7 @@ from typing import Any
 from orbitune.errors import Problem
 from orbitune.model.profile import load_profile
 from orbitune.orbit.constellation import WALKER_KINDS
-from orbitune.scenario.schema import NO_DATASET
+from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.sources import COMMAND_LINE, Entry, Written
 from orbitune.units import EARTH_RADIUS_M, km
 

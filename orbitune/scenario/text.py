@@ -10,8 +10,11 @@ from typing import Any
 from orbitune.model.profile import load_profile
 from orbitune.orbit.constellation import WALKER_KINDS
 from orbitune.scenario.keys import Key, keys_of
+from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.link_keys import Fault, Links
 from orbitune.scenario.load import load
-from orbitune.scenario.schema import ARRAYS, NO_DATASET, OPTIONAL, SECTIONS, Fault, Links, Scenario, Shell
+from orbitune.scenario.schema import ARRAYS, OPTIONAL, SECTIONS, Scenario
+from orbitune.scenario.sky_keys import Shell
 
 
 def dump(scenario: Scenario) -> str:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from orbitune.model.profile import load_profile, shipped_profiles
 from orbitune.scenario.keys import Key, keys_of
+from orbitune.scenario.learning_keys import Method
 from orbitune.scenario.load import load
 from orbitune.scenario.rules import TRAINABLE
-from orbitune.scenario.schema import ARRAYS, SECTIONS, Method, Scenario
+from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario
 from orbitune.scenario.sources import preset_names
 from orbitune.scenario.text import OFFERED, describe, dump, fingerprint, new_text, rate_words
 from scripts import build_schema_docs

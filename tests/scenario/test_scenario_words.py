@@ -7,7 +7,7 @@ from orbitune.learn.spec import OPTIMIZERS, SERVER_ENCODERS, TRAINS
 from orbitune.methods import METHODS
 from orbitune.methods.base import OVERLAPS
 from orbitune.scenario.keys import keys_of
-from orbitune.scenario.schema import Method, Train
+from orbitune.scenario.learning_keys import Method, Train
 from orbitune.strategies import inter_orbit, intra_orbit, satellite_ground
 
 
