@@ -7,12 +7,13 @@ as well: what ends first is the plan, so streaming is never later than `none`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 from orbitune.errors import PlanError, TimelineRejected
 from orbitune.methods.base import Cut, Job, Method, start_with
+from orbitune.methods.taking_part import staged
 from orbitune.timeline.activity import Timeline
+from orbitune.timeline.collector import paused_collector
 from orbitune.timeline.memory import check_memory
 from orbitune.timeline.simulate import HorizonEnd, Schedule
 
@@ -33,9 +34,11 @@ def plan(method: Method, job: Job, on_round: OnRound | None = None) -> Timeline:
     Raises:
         PlanError: Not even the first round can be completed, or something does not fit.
     """
-    streamed = _streamed(method, job, on_round) if job.overlap == "stream" and min(job.batch) > 0 else None
+    flows = job.overlap == "stream" and min(job.batch) > 0 and not job.taking_part and not job.staleness
+    streamed = _streamed(method, job, on_round) if flows else None
     if streamed is None:
-        staged = _play(method, job, None, on_round, None)
+        with paused_collector():
+            staged = _play(method, job, None, on_round, None)
         assert staged is not None, "nothing limits it"
         return staged
     try:
@@ -67,7 +70,7 @@ def _play(method: Method, job: Job, cut: Cut | None, on_round: OnRound | None, l
         PlanError: Not even the first round can be completed, or something does not fit.
     """
     schedule, now = _deployed(method, job)
-    book = partial(method.round, job, schedule) if cut is None else method.streamed(job, schedule, cut)
+    book = staged(method, job, schedule) if cut is None else method.streamed(job, schedule, cut)
     stopped, done = "", 0
     for index in range(job.rounds + 1):
         mark = _mark(schedule)
@@ -89,7 +92,7 @@ def _play(method: Method, job: Job, cut: Cut | None, on_round: OnRound | None, l
             on_round(index, now)
     if not done:
         raise PlanError(f"{method.name}: {stopped}")
-    timeline = schedule.timeline(method.name, method.private, done, stopped)
+    timeline = replace(schedule.timeline(method.name, method.private, done, stopped), staleness=job.staleness)
     return timeline if limit is None or limit.beaten(timeline) else None
 
 

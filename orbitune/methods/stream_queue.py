@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orbitune.timeline.activity import Payload
 from orbitune.timeline.simulate import HorizonEnd, Schedule
@@ -33,6 +33,14 @@ class Step(Protocol):
 
     def book(self) -> None:
         """Book it, and put what follows into the queue; called right after `begin_s`."""
+
+
+@runtime_checkable
+class InLine(Protocol):
+    """A step that others take into account while it waits."""
+
+    def drop(self) -> None:
+        """It will not be booked any more."""
 
 
 class Gate:
@@ -100,6 +108,8 @@ class Queue:
             elif begin_s < inf and step.end_s() <= self.until_s:
                 self.last_s = max(self.last_s, step.end_s())
                 step.book()
+            elif isinstance(step, InLine):
+                step.drop()
 
 
 @dataclass

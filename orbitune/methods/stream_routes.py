@@ -100,9 +100,13 @@ NO_CHOICE: Choice = (inf, inf, 0, None)
 
 @dataclass
 class Down:
-    """A piece on a satellite that is to get to the server.
+    """A piece on satellites of a ring that is to get to the server.
+
+    Every satellite that it has come through still has it, so it may go down from any of these, whatever passes come:
+    a piece that went on to meet one pass is not stuck where it missed it.
 
     Attributes:
+        here: How far round it has come.
         heading: Which way round it goes, 0 as long as it has not moved.
         origin: Where it set out; no satellite gets it twice.
     """
@@ -123,27 +127,28 @@ class Down:
 
     def begin_s(self) -> float:
         """Chooses the way on which it would be at the server first; returns when that begins."""
-        size, before_s, sight = self.payload.size, self._choice[0], self._choice[3]
-        if sight is not None and sight.satellite == self.here:  # it waits in line
-            times = self.routes.schedule.peek(self.here, sight.station, size, self.ready_s)
+        size, (before_s, _, heading, sight) = self.payload.size, self._choice
+        if sight is not None and not heading:  # it waits in line
+            times = self.routes.schedule.peek(sight.satellite, sight.station, size, self.ready_s)
             # What others book meanwhile may push it past the end of the pass, and the rest would wait for the next one.
             in_time = times[1] <= sight.end_s + SLACK_S
             if in_time and times[0] <= max(before_s, self._review_s):
                 self._choice = (*times, 0, sight)
                 return times[0]
-        self._step_out()
+        self.drop()
         _, heading, sight = self._best()
         if sight is None:
             self._choice = (self.routes.around[self.here].changes_s(self.ready_s), inf, 0, None)
             return self._choice[0]
-        peer = self.routes.around[self.here].next(self.here, heading) if heading else sight.station
-        start_s, end_s = self.routes.schedule.peek(self.here, peer, size, self.ready_s)
+        hop = (self.here, self.routes.around[self.here].next(self.here, heading)) if heading else sight.link
+        start_s, end_s = self.routes.schedule.peek(*hop, size, self.ready_s)
         self._review_s = start_s + REVIEW * self.routes.lines_down.wait_s(sight.station, self.urgency)
         self._choice = (start_s, end_s, heading, sight)
         self._leave = self.routes.lines_down.join(sight, self.urgency, size)
         return self._choice[0]
 
-    def _step_out(self) -> None:
+    def drop(self) -> None:
+        """It is not in line any more; it may not be sent in this round at all."""
         if self._leave is not None:
             self._leave()
             self._leave = None
@@ -168,8 +173,8 @@ class Down:
             self._choice = NO_CHOICE
             self.queue.add(self)
         else:
-            self._step_out()
-            there_s = schedule.send(self.here, sight.station, self.payload, self.ready_s)
+            self.drop()
+            there_s = schedule.send(*sight.link, self.payload, self.ready_s)
             self.moved(sight.station, there_s, 0)
             self.queue.add(Cable(self.routes, self.urgency, sight.station, self.payload, there_s, self.then))
 
@@ -199,12 +204,14 @@ class Down:
         return best
 
     def _ways(self, satellite: int) -> Iterator[tuple[int, float]]:
-        """Headings to a satellite, each with its seconds."""
-        if satellite == self.here:
-            yield 0, 0.0
-            return
+        """Headings to a satellite, each with its seconds; 0 where it has been."""
         around = self.routes.around[self.here]
         origin = self.here if self.origin < 0 else self.origin
+        if satellite == self.here or (
+            self.heading and around.hops(origin, satellite, self.heading) < around.hops(origin, self.here, self.heading)
+        ):
+            yield 0, 0.0
+            return
         for heading in (self.heading,) if self.heading else around.headings:
             ahead = around.hops(self.here, satellite, heading)
             if not self.heading or ahead < around.hops(self.here, origin, heading):
@@ -265,9 +272,7 @@ class Up:
             if begin_s <= max(before_s, self._review_s):
                 self._choice = (begin_s, end_s, heading, sight)
                 return begin_s
-        if self._leave is not None:
-            self._leave()
-            self._leave = None
+        self.drop()
         _, heading, sight = self._best()
         if sight is None:
             self._choice = (self.routes.around[self.owner].changes_s(self.ready_s), inf, 0, None)
@@ -277,6 +282,12 @@ class Up:
         self._choice = (begin_s, end_s, heading, sight)
         self._leave = self.routes.lines_up.join(sight, self.urgency, self.payload.size)
         return self._choice[0]
+
+    def drop(self) -> None:
+        """It is not in line any more; it may not be sent in this round at all."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
 
     def _just_in_time(self, sight: Sight) -> tuple[float, float]:
         """When to set out so as to find the antenna free, and when it would be up."""
@@ -307,8 +318,7 @@ class Up:
             self.ready_s = begin_s
             self.queue.add(self)
             return
-        assert self._leave is not None, "it waits in line"
-        self._leave()
+        self.drop()
         there_s = schedule.send(self.routes.server, sight.station, self.payload, max(self.ready_s, begin_s))
         up_s = schedule.send(sight.station, sight.satellite, self.payload, there_s)
         self.moved(sight.satellite, up_s, heading)

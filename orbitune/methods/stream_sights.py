@@ -24,6 +24,11 @@ class Sight:
     station: int
     byte_s: float
 
+    @property
+    def link(self) -> tuple[int, int]:
+        """From the satellite to the station."""
+        return self.satellite, self.station
+
 
 class Sights:
     """All passes of one group in one direction, found by time.

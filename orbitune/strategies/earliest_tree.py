@@ -140,7 +140,7 @@ class Trees:
     def ways_out(self, root: int) -> dict[int, list[int]]:
         """Neighbours of each node over which the total may spread: every satellite link, and ground hops if useful."""
         ways = {
-            here: [there for there, _ in self.hops.out[here] if there in self.satellites] for here in self.satellites
+            here: [there for there, *_ in self.hops.out[here] if there in self.satellites] for here in self.satellites
         }
         if len(self.hops.nodes) > len(self.satellites):
             _, came = self.hops.earliest(self.task.size, {root: self.complete_s[root]})

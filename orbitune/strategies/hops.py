@@ -20,13 +20,15 @@ from orbitune.units import BITS_PER_BYTE
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The contacts of one directed link in time order, as lists. Nothing is sent before `free_s`."""
+    """The contacts of one directed link in time order, as lists. Nothing is sent before `free_s`, nor before contact
+    number `first`."""
 
     start_s: list[float]
     end_s: list[float]
     byte_s: list[float]
     delay_s: list[float]
     free_s: float
+    first: int
 
     def arrival_s(self, size: int, ready_s: float) -> float:
         """When the last of `size` bytes arrives that set out from `ready_s` on; infinity if never."""
@@ -45,6 +47,14 @@ class Link:
                     return arrive_s
         return inf
 
+    @property
+    def at_once(self) -> tuple[float, float, float, float]:
+        """What needs no more than the first contact: from when on, seconds per byte, until when, and the delay."""
+        if self.first == len(self.end_s):
+            return inf, 0.0, -inf, 0.0
+        from_s = max(self.free_s, self.start_s[self.first])
+        return from_s, self.byte_s[self.first], self.end_s[self.first], self.delay_s[self.first]
+
     def departure_s(self, size: int, deadline_s: float) -> float:
         """How late `size` bytes may set out so that the last arrives by a deadline; minus infinity if never."""
         for number in range(bisect_left(self.start_s, deadline_s) - 1, -1, -1):
@@ -61,6 +71,10 @@ class Link:
         return -inf
 
 
+Out = tuple[int, float, float, float, float, Link]
+"""A neighbour, `Link.at_once` of the link there, and the link."""
+
+
 class Hops:
     """All links among some nodes, as they are booked now.
 
@@ -72,13 +86,13 @@ class Hops:
     def __init__(self, schedule: Schedule, nodes: Iterable[int], start_s: float) -> None:
         self.nodes = frozenset(nodes)
         self.links: dict[tuple[int, int], Link] = {}
-        self.out: dict[int, list[tuple[int, Link]]] = {node: [] for node in self.nodes}
+        self.out: dict[int, list[Out]] = {node: [] for node in self.nodes}
         self._into: dict[int, list[tuple[int, Link]]] = {node: [] for node in self.nodes}
         for (source, target), contacts in schedule.system.contacts.by_link.items():
             if source in self.nodes and target in self.nodes:
                 link = _link(schedule, contacts, start_s)
                 self.links[source, target] = link
-                self.out[source].append((target, link))
+                self.out[source].append((target, *link.at_once, link))
                 self._into[target].append((source, link))
 
     def earliest(self, size: int, since_s: Mapping[int, float]) -> tuple[dict[int, float], dict[int, int]]:
@@ -89,9 +103,13 @@ class Hops:
             now_s, here = heappop(queue)
             if now_s > best[here]:
                 continue
-            for there, link in self.out[here]:
+            for there, from_s, byte_s, until_s, delay_s, link in self.out[here]:
                 known_s = best.get(there, inf)
-                if known_s > now_s and (arrive_s := link.arrival_s(size, now_s)) < known_s:
+                if known_s <= now_s:
+                    continue
+                done_s = (now_s if now_s > from_s else from_s) + size * byte_s
+                arrive_s = done_s + delay_s if done_s <= until_s else link.arrival_s(size, now_s)
+                if arrive_s < known_s:
                     best[there], came[there] = arrive_s, here
                     heappush(queue, (arrive_s, there))
         return best, came
@@ -113,15 +131,11 @@ class Hops:
 
 
 def _link(schedule: Schedule, contacts: tuple[Contact, ...], start_s: float) -> Link:
-    first = contacts[0]
-    ahead = contacts[bisect_right(contacts, start_s, key=lambda contact: contact.end_s) :]
-    return Link(
-        [contact.start_s for contact in ahead],
-        [contact.end_s for contact in ahead],
-        [BITS_PER_BYTE / contact.rate_bps for contact in ahead],
-        [contact.delay_s for contact in ahead],
-        _free_s(schedule, first.source, first.target, ahead, start_s),
-    )
+    source, target = contacts[0].source, contacts[0].target
+    columns = schedule.columns(source, target)
+    first = bisect_right(columns.end_s, start_s)
+    free_s = _free_s(schedule, source, target, contacts[first:], start_s)
+    return Link(columns.start_s, columns.end_s, columns.byte_s, columns.delay_s, free_s, first)
 
 
 def _free_s(schedule: Schedule, source: int, target: int, ahead: tuple[Contact, ...], start_s: float) -> float:

@@ -188,14 +188,15 @@ def travel(schedule: Schedule, trips: Iterable[Trip], *, in_turn: bool = False) 
 
 def step(schedule: Schedule, trip: Trip) -> list[Trip]:
     """Book the next hop of a trip; returns what goes on from where it leads."""
-    here, *rest = trip.stops
-    if not rest:
+    stops, held = trip.stops, trip.held
+    if len(stops) == 1:
         return _arrive(schedule, trip)
-    got = Held(trip.held.payload, schedule.send(here, rest[0], trip.held.payload, trip.held.since_s))
-    if rest[0] in trip.adds:
-        own = trip.adds[rest[0]]
-        got = schedule.merge(rest[0], (got.payload, own.payload), max(got.since_s, own.since_s))
-    return [Trip(got, tuple(rest), trip.adds, trip.then, trip.meeting)]
+    there = stops[1]
+    got = Held(held.payload, schedule.send(stops[0], there, held.payload, held.since_s))
+    if there in trip.adds:
+        own = trip.adds[there]
+        got = schedule.merge(there, (got.payload, own.payload), max(got.since_s, own.since_s))
+    return [Trip(got, stops[1:], trip.adds, trip.then, trip.meeting)]
 
 
 def _arrive(schedule: Schedule, trip: Trip) -> list[Trip]:

@@ -75,7 +75,7 @@ class _Seams:
             if plane_of[one] != plane_of[two]:
                 links.setdefault((plane_of[one], plane_of[two]), []).append((one, two))
         self.seam = {pair: self._best(hops, found) for pair, found in links.items() if pair[::-1] in links}
-        delays = [link.delay_s[0] for link in hops.links.values() if link.delay_s]
+        delays = [link.at_once[3] for link in hops.links.values()]
         self.delay_s = max(delays, default=0.0)
 
     def _best(self, hops: Hops, links: list[tuple[int, int]]) -> tuple[float, int]:

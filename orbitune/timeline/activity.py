@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 
 PHASES = ("deploy", "train", "deliver")
@@ -39,12 +39,15 @@ class Payload:
     def part(self, start: int, end: int) -> Payload:
         """Bytes `start` to `end`, counted within this payload."""
         assert 0 <= start < end <= self.size, f"part {start}:{end} of {self}"
-        return replace(self, start_byte=self.start_byte + start, end_byte=self.start_byte + end)
+        if start == 0 and end == self.size:
+            return self
+        first = self.start_byte
+        return Payload(self.kind, self.origins, self.version, first + start, first + end)
 
     def merged(self, other: Payload) -> Payload:
         """The sum of two contributions to the same bytes; their origins must not overlap."""
         assert self.origins.isdisjoint(other.origins), f"{self} and {other} share origins"
-        return replace(self, origins=_union(self.origins, other.origins))
+        return Payload(self.kind, _union(self.origins, other.origins), self.version, self.start_byte, self.end_byte)
 
 
 @lru_cache(maxsize=4096)

@@ -6,10 +6,8 @@ Activities come sorted by start, so one pass with the latest end seen so far fin
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from heapq import heappop, heappush
 
 import numpy as np
 
@@ -72,6 +70,13 @@ class Passes:
         """The contact in which a send ends: at a seam the earlier one, which carried its last bits."""
         return max(0, self.row_at(max((start_s + end_s) / 2, end_s - TIME_TOLERANCE_S)))
 
+    def row_around(self, start_s: float, end_s: float) -> int:
+        """The contact that a send lies in and ends before, the usual case; -1 where it touches an edge."""
+        row = bisect_right(self.start_s, start_s) - 1
+        inside = row >= 0 and end_s < self.end_s[row]
+        last = row + 1 == len(self.start_s)
+        return row if inside and (last or end_s + TIME_TOLERANCE_S < self.start_s[row + 1]) else -1
+
 
 class PassTable:
     """Finds the `Passes` of a link and kind, and builds only those that are asked for."""
@@ -114,21 +119,24 @@ def check_airtime(timeline: Timeline, system: System) -> None:
         load = loads.get(link)
         if load is None:
             load = loads[link] = _Load(table.passes(*link))
-        _check_send(send, load.passes, system)
         busy_s = free_s.get(link[:2], 0.0)
+        row = load.passes.row_around(send.start_s, send.end_s)
+        _check_send(send, load.passes, row, system)
         if send.start_s < busy_s - TIME_TOLERANCE_S:  # two sends at once would share the rate
             reject("rate", send, system.nodes, f"the link still carries another send until {busy_s:.6f} s")
-        load.add(send, system)
+        load.add(send, row, system)
         free_s[link[:2]] = max(busy_s, send.end_s)
     _check_terminals(sends, system)
     if not system.terminals.full_duplex:
         _check_turns(sends, system)
 
 
-def _check_send(send: Activity, passes: Passes, system: System) -> None:
-    if not passes.covers(send.start_s, send.end_s):
-        reject("contact", send, system.nodes, f"not inside the {len(passes.start_s)} contacts of this link")
-    row = passes.last_row(send.start_s, send.end_s)
+def _check_send(send: Activity, passes: Passes, row: int, system: System) -> None:
+    """`row` is the one contact that the send lies in, -1 if there may be more or none."""
+    if row < 0:
+        if not passes.covers(send.start_s, send.end_s):
+            reject("contact", send, system.nodes, f"not inside the {len(passes.start_s)} contacts of this link")
+        row = passes.last_row(send.start_s, send.end_s)
     least_s = send.end_s + passes.delay_s[row]
     if send.arrive_s < least_s - TIME_TOLERANCE_S:
         reject("delay", send, system.nodes, f"arrives at {send.arrive_s:.6f} s, {least_s:.6f} s is the earliest")
@@ -144,12 +152,17 @@ class _Load:
     passes: Passes
     carried: float = 0.0  # bytes that the link could have carried by the moment at which it is done, at best
 
-    def add(self, send: Activity, system: System) -> None:
+    def add(self, send: Activity, row: int, system: System) -> None:
         assert send.payload is not None, "rule `order` comes first"
         passes, size = self.passes, send.payload.size
-        before = max(self.carried, passes.bits_by(send.start_s) / BITS_PER_BYTE)
-        after = passes.bits_by(send.end_s) / BITS_PER_BYTE
-        spare = SPARE_BYTES + passes.rate_bps[passes.row_at(send.end_s)] * TIME_TOLERANCE_S / BITS_PER_BYTE
+        if row >= 0:
+            rate_bps, first_s, bits = passes.rate_bps[row], passes.start_s[row], passes.bits_before[row]
+            before, after = bits + rate_bps * (send.start_s - first_s), bits + rate_bps * (send.end_s - first_s)
+        else:
+            rate_bps = passes.rate_bps[passes.row_at(send.end_s)]
+            before, after = passes.bits_by(send.start_s), passes.bits_by(send.end_s)
+        before, after = max(self.carried, before / BITS_PER_BYTE), after / BITS_PER_BYTE
+        spare = SPARE_BYTES + rate_bps * TIME_TOLERANCE_S / BITS_PER_BYTE
         if before + size > after + spare:
             reject("rate", send, system.nodes, f"{size} bytes where the rate allows {max(0.0, after - before):.1f}")
         self.carried = before + size
@@ -157,22 +170,18 @@ class _Load:
 
 @dataclass(slots=True)
 class _Pointing:
-    """What one kind of terminal of one node points at: sends under way as (end_s, peer), and sends per peer."""
+    """What one kind of terminal of one node points at: how many it has, and until when it sends to which peer."""
 
     limit: int
-    ending: list[tuple[float, int]]
-    peers: Counter[int]
+    until_s: dict[int, float]
 
     def point(self, peer: int, start_s: float, end_s: float) -> int:
         """Add a send; returns the number of distinct peers at its start."""
-        while self.ending and self.ending[0][0] <= start_s + TIME_TOLERANCE_S:
-            _, done = heappop(self.ending)
-            self.peers[done] -= 1
-            if not self.peers[done]:
-                del self.peers[done]
-        heappush(self.ending, (end_s, peer))
-        self.peers[peer] += 1
-        return len(self.peers)
+        until_s = self.until_s
+        for other in [other for other, last_s in until_s.items() if last_s <= start_s + TIME_TOLERANCE_S]:
+            del until_s[other]
+        until_s[peer] = max(end_s, until_s.get(peer, end_s))
+        return len(until_s)
 
 
 def _check_terminals(sends: list[Activity], system: System) -> None:
@@ -185,7 +194,7 @@ def _check_terminals(sends: list[Activity], system: System) -> None:
             pointing = pointings.get((node, terminal))
             if pointing is None:
                 limit = system.num_terminals(node, terminal)
-                pointing = pointings[node, terminal] = _Pointing(limit, [], Counter())
+                pointing = pointings[node, terminal] = _Pointing(limit, {})
             count = pointing.point(peer, send.start_s, send.end_s)
             if count > pointing.limit:
                 limits = f"{pointing.limit} {terminal} terminals"

@@ -7,11 +7,12 @@ non-decreasing, piecewise linear function of time. `Reach` is the earliest momen
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from math import inf
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,38 +26,57 @@ ROUNDING = 1e-12
 the last byte is never taken for one byte too small."""
 
 
-@dataclass(frozen=True)
 class Capacity:
-    """Bytes that can have crossed by `edge_s[i]`, straight lines in between, nothing outside."""
+    """Bytes that can have crossed by a moment: straight lines between edges, nothing outside.
 
-    edge_s: list[float]
-    crossed: list[float]
+    Args:
+        edges: Moments in order of time, each with the bytes that can have crossed by it. They are asked for only as
+            far as somebody wants to know: a bound of one round does not look at the rest of two days.
+    """
+
+    def __init__(self, edges: Iterable[tuple[float, float]]) -> None:
+        self._more = iter(edges)
+        self._edge_s: list[float] = []
+        self._crossed: list[float] = []
 
     def by(self, time_s: float) -> float:
         """Bytes that can have crossed by a moment."""
-        row = bisect_right(self.edge_s, time_s) - 1
-        if row < 0 or not self.crossed:
+        edge_s, crossed = self._edge_s, self._crossed
+        while (not edge_s or edge_s[-1] <= time_s) and self._extend():
+            pass
+        row = bisect_right(edge_s, time_s) - 1
+        if row < 0:
             return 0.0
-        if row >= len(self.edge_s) - 1:
-            return self.crossed[-1]
-        share = (time_s - self.edge_s[row]) / (self.edge_s[row + 1] - self.edge_s[row])
-        return self.crossed[row] + share * (self.crossed[row + 1] - self.crossed[row])
+        if row >= len(edge_s) - 1:
+            return crossed[-1]
+        share = (time_s - edge_s[row]) / (edge_s[row + 1] - edge_s[row])
+        return crossed[row] + share * (crossed[row + 1] - crossed[row])
 
     def sent(self, start_s: float, size: float) -> float:
         """The earliest moment by which `size` bytes can have crossed since `start_s`; infinity if never."""
         if size <= 0.0 or start_s == inf:
             return start_s
-        if not self.crossed:
-            return inf
-        target = self.by(start_s) + size - min(size / 2, ROUNDING * self.crossed[-1])
-        row = bisect_left(self.crossed, target)
-        if row == len(self.crossed):
+        target = self.by(start_s) + size
+        target -= min(size / 2, ROUNDING * target)
+        edge_s, crossed = self._edge_s, self._crossed
+        while (not crossed or crossed[-1] < target) and self._extend():
+            pass
+        row = bisect_left(crossed, target)
+        if row == len(crossed):
             return inf
         if row == 0:
-            return max(start_s, self.edge_s[0])
-        low, high = self.crossed[row - 1], self.crossed[row]
+            return max(start_s, edge_s[0])
+        low, high = crossed[row - 1], crossed[row]
         share = (target - low) / (high - low)
-        return max(start_s, self.edge_s[row - 1] + share * (self.edge_s[row] - self.edge_s[row - 1]))
+        return max(start_s, edge_s[row - 1] + share * (edge_s[row] - edge_s[row - 1]))
+
+    def _extend(self) -> bool:
+        """Work out one more edge, if there is one."""
+        for time_s, crossed in self._more:
+            self._edge_s.append(time_s)
+            self._crossed.append(crossed)
+            return True
+        return False
 
 
 class _Side:
@@ -89,40 +109,56 @@ def capacity_of(system: System, rows: NDArray[np.int64]) -> Capacity:
     At any moment a node serves at most as many peers as it has terminals, at best its fastest ones. So no more
     crosses than the sum of that over the senders, nor than the sum over the receivers.
     """
+    return Capacity(_edges(system, rows))
+
+
+def _edges(system: System, rows: NDArray[np.int64]) -> Iterator[tuple[float, float]]:
+    """When contacts open or close, and the bytes that can have crossed by then."""
     senders, receivers = _Side(), _Side()
-    edge_s: list[float] = []
-    crossed: list[float] = []
-    total = rate = 0.0
-    for time_s, changes in groupby(_changes(system, rows), key=lambda change: change[0]):
-        if edge_s:
-            total += rate * (time_s - edge_s[-1])
-        for _, opens, from_place, from_limit, to_place, to_limit, contact_rate in changes:
+    before_s = total = rate = 0.0
+    for time_s, changes in groupby(_changes(system, rows), key=itemgetter(0)):
+        total += rate * (time_s - before_s)
+        for _, _, opens, from_place, from_limit, to_place, to_limit, contact_rate in changes:
             senders.change(from_place, from_limit, contact_rate, opens)
             receivers.change(to_place, to_limit, contact_rate, opens)
-        rate = min(senders.rate(), receivers.rate())
-        edge_s.append(time_s)
-        crossed.append(total)
-    return Capacity(edge_s, crossed)
+        rate, before_s = min(senders.rate(), receivers.rate()), time_s
+        yield time_s, total
 
 
-_Change = tuple[float, bool, tuple[int, str], int, tuple[int, str], int, float]
+_Change = tuple[float, int, bool, tuple[int, str], int, tuple[int, str], int, float]
 
 
-def _changes(system: System, rows: NDArray[np.int64]) -> list[_Change]:
-    """Openings and closings of contacts in time order: when, which, and where with how many terminals."""
-    plan = system.contacts
-    columns = (plan.source, plan.target, plan.kind, plan.start_s, plan.end_s, plan.rate_bps)
+def _changes(system: System, rows: NDArray[np.int64]) -> Iterator[_Change]:
+    """Openings and closings of contacts in time order: when, number, which, and where with how many terminals.
+
+    Rows come in order of their openings; a closing waits in a heap until it is its turn.
+    """
     limits: dict[tuple[int, str], int] = {}
-    found: list[_Change] = []
-    for source, target, kind, start_s, end_s, rate_bps in zip(*(c[rows].tolist() for c in columns), strict=True):
+    closings: list[_Change] = []
+    for number, (source, target, kind, start_s, end_s, rate_bps) in enumerate(_rows(system, rows)):
         terminal = TERMINAL_OF[KINDS[kind]]
         places = (source, terminal), (target, terminal)
         for place in places:
             if place not in limits:
                 limits[place] = _limit(system, *place)
         ends = (places[0], limits[places[0]], places[1], limits[places[1]], rate_bps / BITS_PER_BYTE)
-        found += [(start_s, True, *ends), (end_s, False, *ends)]
-    return sorted(found, key=lambda change: change[0])
+        while closings and closings[0][0] <= start_s:
+            yield heappop(closings)
+        yield (start_s, number, True, *ends)
+        heappush(closings, (end_s, number, False, *ends))
+    yield from sorted(closings)
+
+
+BLOCK = 512
+"""Contacts that are read at once, our choice: enough to be fast, few enough to stop early."""
+
+
+def _rows(system: System, rows: NDArray[np.int64]) -> Iterator[tuple[int, int, int, float, float, float]]:
+    """Source, target, kind, start, end and rate of contacts."""
+    plan = system.contacts
+    columns = (plan.source, plan.target, plan.kind, plan.start_s, plan.end_s, plan.rate_bps)
+    for first in range(0, len(rows), BLOCK):
+        yield from zip(*(column[rows[first : first + BLOCK]].tolist() for column in columns), strict=True)
 
 
 def _limit(system: System, node: int, terminal: str) -> int:
@@ -271,8 +307,11 @@ def _links(system: System) -> Iterator[tuple[tuple[int, int], list[float], list[
     """Each directed pair with the starts and ends of its contacts in time order, and its least delay."""
     plan = system.contacts
     order = np.lexsort((plan.start_s, plan.target, plan.source))
-    pairs = zip(plan.source[order].tolist(), plan.target[order].tolist(), strict=True)
-    for pair, group in groupby(enumerate(pairs), key=lambda numbered: numbered[1]):
-        rows = order[[number for number, _ in group]]
-        ends_s = np.maximum.accumulate(plan.end_s[rows])  # sorted even where contacts of two kinds overlap
-        yield pair, plan.start_s[rows].tolist(), ends_s.tolist(), float(plan.delay_s[rows].min())
+    source, target = plan.source[order], plan.target[order]
+    firsts = np.flatnonzero(np.diff(source, prepend=-1) | np.diff(target, prepend=-1))
+    edges = [*firsts.tolist(), len(order)]
+    starts_s, ends_s = plan.start_s[order].tolist(), plan.end_s[order].tolist()
+    least_s = np.minimum.reduceat(plan.delay_s[order], firsts).tolist() if len(order) else []
+    for (first, last), delay_s in zip(pairwise(edges), least_s, strict=True):
+        latest_s = list(accumulate(ends_s[first:last], max))  # sorted even where contacts of two kinds overlap
+        yield (int(source[first]), int(target[first])), starts_s[first:last], latest_s, delay_s

@@ -8,10 +8,10 @@ Nothing is forgotten here: whether what is kept also fits is the business of `me
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Iterator
-from heapq import heappop, heappush, merge
+from collections import defaultdict, deque
+from heapq import heappop, heappush
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple, NoReturn
 
 from orbitune.cost.system import System
@@ -52,12 +52,15 @@ class ByteSet(list[int]):
 
     def add(self, start: int, end: int) -> None:
         """Put a range in; ranges that touch become one."""
+        if not self:
+            self += (start, end)
+            return
         first, last = bisect_left(self, start), bisect_right(self, end)
         self[first:last] = [*([] if first % 2 else [start]), *([] if last % 2 else [end])]
 
 
 class _Step(NamedTuple):
-    """Something that asks for payloads at a moment: an activity at its start, or a promise when it is due."""
+    """Something that waits for payloads: an activity at its start, or a promise when it is due."""
 
     time_s: float
     node: int
@@ -65,13 +68,9 @@ class _Step(NamedTuple):
     cause: Activity | Promise
 
 
-class _Gain(NamedTuple):
-    """A payload that a node will hold, because an activity brought it (`received`) or made it."""
-
-    node: int
-    payload: Payload
-    received: bool
-    cause: Activity
+_Gain = tuple[float, int, int, Payload, bool, Activity]
+"""From a moment on (numbered among equals) a node will hold a payload; whether it was received, and what brought or
+made it. A plain tuple, because every activity makes one."""
 
 
 def check_holdings(timeline: Timeline, system: System) -> None:
@@ -89,62 +88,74 @@ class _Replay:
     def __init__(self, system: System) -> None:
         self._system = system
         self._held: dict[Key, ByteSet] = defaultdict(ByteSet)
-        self._coming: list[tuple[float, int, _Gain]] = []  # heap by the moment they are held from
+        self._coming: list[_Gain] = []  # heap by the moment they are held from
         self._count = 0
         self._blocked: dict[int, _Step] = {}  # steps that lack something which may still come within the tolerance
         self._blocked_on: dict[Key, list[int]] = defaultdict(list)
 
     def play(self, timeline: Timeline) -> None:
+        """Activities and promises in time order, activities first."""
         for node, payload in timeline.initial:
-            self._keep(node, payload)
-        for step in _steps(timeline):
-            self._receive(step.time_s + TIME_TOLERANCE_S)
-            self._try(step)
+            self._held[key_of(node, payload)].add(payload.start_byte, payload.end_byte)
+        due = deque(sorted(timeline.promises, key=attrgetter("by_s")))
+        for activity in timeline.activities:
+            while due and due[0].by_s < activity.start_s:
+                self._claim(due.popleft())
+            self._receive(activity.start_s + TIME_TOLERANCE_S)
+            needs = activity.needs if activity.payload is None else (activity.payload,)
+            self._try(activity.start_s, activity.node, needs, activity)
+        for promise in due:
+            self._claim(promise)
         self._receive(inf)
         for step in self._blocked.values():
             self._refuse(step)
 
-    def _try(self, step: _Step) -> None:
-        lacking = self._lacking(step)
-        if lacking is None:
-            self._do(step)
-            return
-        self._count += 1
-        self._blocked[self._count] = step
-        self._blocked_on[key_of(step.node, lacking)].append(self._count)
+    def _claim(self, promise: Promise) -> None:
+        self._receive(promise.by_s + TIME_TOLERANCE_S)
+        self._try(promise.by_s, promise.node, (promise.payload,), promise)
 
-    def _lacking(self, step: _Step) -> Payload | None:
-        """The first payload of which a step lacks a byte."""
-        for payload in step.needs:
-            held = self._held.get(key_of(step.node, payload))
+    def _try(self, time_s: float, node: int, needs: tuple[Payload, ...], cause: Activity | Promise) -> None:
+        lacking = self._lacking(node, needs)
+        if lacking is not None:
+            self._count += 1
+            self._blocked[self._count] = _Step(time_s, node, needs, cause)
+            self._blocked_on[key_of(node, lacking)].append(self._count)
+        elif isinstance(cause, Activity):
+            self._do(cause)
+
+    def _lacking(self, node: int, needs: tuple[Payload, ...]) -> Payload | None:
+        """The first payload of which a node lacks a byte."""
+        for payload in needs:
+            held = self._held.get((node, payload.kind, payload.origins, payload.version))
             if held is None or not held.contains(payload.start_byte, payload.end_byte):
                 return payload
         return None
 
-    def _do(self, step: _Step) -> None:
-        """What a step brings about, once all it needs is there."""
-        cause = step.cause
-        if isinstance(cause, Promise):
-            return
-        if cause.payload is not None:
-            self._expect(cause.arrive_s, _Gain(cause.peer, cause.payload, True, cause))
-        for payload in cause.makes:
-            self._expect(cause.end_s, _Gain(cause.node, payload, False, cause))
-
-    def _expect(self, since_s: float, gain: _Gain) -> None:
-        self._count += 1
-        heappush(self._coming, (since_s, self._count, gain))
+    def _do(self, activity: Activity) -> None:
+        """What an activity brings about, once all it needs is there."""
+        if activity.payload is not None:
+            self._count += 1
+            gain = activity.arrive_s, self._count, activity.peer, activity.payload, True, activity
+            heappush(self._coming, gain)
+        for payload in activity.makes:
+            self._count += 1
+            heappush(self._coming, (activity.end_s, self._count, activity.node, payload, False, activity))
 
     def _receive(self, until_s: float) -> None:
         """Hand out everything held from `until_s` or earlier, and retry what waited for it."""
-        while self._coming and self._coming[0][0] <= until_s:
-            since_s, _, gain = heappop(self._coming)
-            self._give_up_before(since_s)
-            if gain.received:
-                self._check_new(gain)
-            self._keep(gain.node, gain.payload)
-            for number in self._blocked_on.pop(key_of(gain.node, gain.payload), ()):
-                self._try(self._blocked.pop(number))
+        coming = self._coming
+        while coming and coming[0][0] <= until_s:
+            since_s, _, node, payload, received, cause = heappop(coming)
+            if self._blocked:
+                self._give_up_before(since_s)
+            key = (node, payload.kind, payload.origins, payload.version)
+            held = self._held[key]
+            if received and held:
+                self._check_new(held, payload, cause)
+            held.add(payload.start_byte, payload.end_byte)
+            if self._blocked:
+                for number in self._blocked_on.pop(key, ()):
+                    self._try(*self._blocked.pop(number))
 
     def _give_up_before(self, time_s: float) -> None:
         """A blocked step that is due before the next payload comes will never get what it lacks."""
@@ -154,20 +165,14 @@ class _Replay:
                 return
             self._refuse(step)
 
-    def _check_new(self, gain: _Gain) -> None:
-        held = self._held.get(key_of(gain.node, gain.payload))
-        if held is None:
-            return
-        new = held.missing(gain.payload.start_byte, gain.payload.end_byte)
-        if new < gain.payload.size:
-            problem = f"the receiver already holds {gain.payload.size - new} of these bytes"
-            reject("twice", gain.cause, self._system.nodes, problem)
-
-    def _keep(self, node: int, payload: Payload) -> None:
-        self._held[key_of(node, payload)].add(payload.start_byte, payload.end_byte)
+    def _check_new(self, held: ByteSet, payload: Payload, cause: Activity) -> None:
+        new = held.missing(payload.start_byte, payload.end_byte)
+        if new < payload.size:
+            problem = f"the receiver already holds {payload.size - new} of these bytes"
+            reject("twice", cause, self._system.nodes, problem)
 
     def _refuse(self, step: _Step) -> NoReturn:
-        lacking = self._lacking(step)
+        lacking = self._lacking(step.node, step.needs)
         assert lacking is not None, "only steps that lack something are refused"
         held = self._held.get(key_of(step.node, lacking), ByteSet())
         count = held.missing(lacking.start_byte, lacking.end_byte)
@@ -176,22 +181,3 @@ class _Replay:
         if isinstance(step.cause, Promise):
             raise TimelineRejected("promise", problem)
         reject("holding", step.cause, self._system.nodes, problem)
-
-
-def _steps(timeline: Timeline) -> Iterator[_Step]:
-    """Activities and promises in time order, activities first."""
-    activities = (
-        _Step(
-            activity.start_s,
-            activity.node,
-            activity.needs if activity.payload is None else (activity.payload,),
-            activity,
-        )
-        for activity in timeline.activities
-    )
-    promises = [_Step(promise.by_s, promise.node, (promise.payload,), promise) for promise in timeline.promises]
-    return merge(activities, sorted(promises, key=_moment), key=_moment)
-
-
-def _moment(step: _Step) -> float:
-    return step.time_s

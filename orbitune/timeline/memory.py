@@ -15,11 +15,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import accumulate
 
 from orbitune.cost.system import System
 from orbitune.errors import TimelineRejected
 from orbitune.timeline.activity import Activity, Payload, Timeline
-from orbitune.timeline.holdings import ByteSet, Key, key_of
+from orbitune.timeline.holdings import ByteSet, Key
 from orbitune.timeline.rejection import TIME_TOLERANCE_S, node_name
 
 DATA_KINDS = frozenset({"embedding", "feature", "feature_gradient", "embedding_gradient"})
@@ -61,12 +62,12 @@ def _gains(timeline: Timeline) -> dict[Key, list[Stamp]]:
     """Since when each byte is at its node."""
     found: dict[Key, list[Stamp]] = defaultdict(list)
     for node, payload in timeline.initial:
-        _stamp(found, node, payload, 0.0)
+        _stamp(found, node, (payload,), 0.0)
     for activity in timeline.activities:
         if activity.payload is not None:
-            _stamp(found, activity.peer, activity.payload, activity.arrive_s)
-        for payload in activity.makes:
-            _stamp(found, activity.node, payload, activity.end_s)
+            _stamp(found, activity.peer, (activity.payload,), activity.arrive_s)
+        elif activity.makes:
+            _stamp(found, activity.node, activity.makes, activity.end_s)
     return found
 
 
@@ -74,16 +75,18 @@ def _uses(timeline: Timeline) -> dict[Key, list[Stamp]]:
     """When each byte is used at its node."""
     found: dict[Key, list[Stamp]] = defaultdict(list)
     for activity in timeline.activities:
-        for payload in activity.needs if activity.payload is None else (activity.payload,):
-            _stamp(found, activity.node, payload, activity.end_s)
+        needs = activity.needs if activity.payload is None else (activity.payload,)
+        _stamp(found, activity.node, needs, activity.end_s)
     for promise in timeline.promises:
-        _stamp(found, promise.node, promise.payload, promise.by_s)
+        _stamp(found, promise.node, (promise.payload,), promise.by_s)
     return found
 
 
-def _stamp(found: dict[Key, list[Stamp]], node: int, payload: Payload, time_s: float) -> None:
-    if _counts(payload):
-        found[key_of(node, payload)].append((payload.start_byte, payload.end_byte, time_s))
+def _stamp(found: dict[Key, list[Stamp]], node: int, payloads: tuple[Payload, ...], time_s: float) -> None:
+    for payload in payloads:
+        if payload.kind in DATA_KINDS:
+            key = (node, payload.kind, payload.origins, payload.version)
+            found[key].append((payload.start_byte, payload.end_byte, time_s))
 
 
 def _buffered(kind: str, gained: list[Stamp], used: list[Stamp]) -> Iterator[Change]:
@@ -102,8 +105,8 @@ def _buffered(kind: str, gained: list[Stamp], used: list[Stamp]) -> Iterator[Cha
 
 def _first_wins(stamps: list[Stamp]) -> list[Stamp]:
     """Disjoint ranges in byte order, each byte with the moment of the first stamp that names it."""
-    if len(stamps) == 1:
-        return stamps
+    if len(stamps) == 1 or len({stamp[:2] for stamp in stamps}) == 1:
+        return stamps[:1]
     taken = ByteSet()
     found: list[Stamp] = []
     for start, end, time_s in stamps:
@@ -118,15 +121,19 @@ def _occupied(start_s: float, end_s: float, size: float, what: str) -> tuple[Cha
 
 
 def _check_node(node: int, events: list[Change], system: System) -> None:
-    limit = system.computer(node).memory_bytes
-    events.sort(key=lambda change: (change[0], change[1]))
-    total = 0.0
+    limit = system.computer(node).memory_bytes + 1.0  # whole bytes add up exactly; one covers fractions of others
+    events.sort()
+    if max(accumulate(size for _, size, _ in events), default=0.0) > limit:
+        _refuse(node, events, limit, system)
+
+
+def _refuse(node: int, events: list[Change], limit: float, system: System) -> None:
+    """Say when it first does not fit, and because of what."""
     now: dict[str, float] = defaultdict(float)
     for time_s, size, what in events:
-        total += size
         now[what] += size
-        if total > limit + 1.0:  # sums of whole bytes are exact; one byte covers fractions in `memory_bytes`
+        if (total := sum(now.values())) > limit:
             parts = ", ".join(f"{name} {part:.0f}" for name, part in now.items() if part > 0)
             name = node_name(node, system.nodes)
-            text = f"{name} needs {total:.0f} bytes at {time_s:.6f} s ({parts}) and has {limit:.0f}"
+            text = f"{name} needs {total:.0f} bytes at {time_s:.6f} s ({parts}) and has {limit - 1.0:.0f}"
             raise TimelineRejected("memory", text)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from math import inf
 
 from orbitune.cost.system import TERMINAL_OF, System
 from orbitune.errors import PlanError
@@ -30,16 +31,24 @@ class _Pointing:
     since_s: float = 0.0
     free_s: float = 0.0
 
+    def copy(self) -> _Pointing:
+        """The same, free to go its own way."""
+        return _Pointing(self.peer, self.since_s, self.free_s)
+
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of one transfer inside one contact: bytes `start` to `end` of its payload."""
+class Columns:
+    """The contacts of one directed link in time order, as lists: bisection on lists beats small arrays."""
 
-    contact: Contact
-    start_s: float
-    end_s: float
-    start: int
-    end: int
+    start_s: list[float]
+    end_s: list[float]
+    byte_s: list[float]
+    delay_s: list[float]
+
+
+Piece = tuple[Contact, float, float, int]
+"""A stretch of one transfer inside one contact: from when to when, and how many bytes. (Plain tuples, here and for
+links: this file is where planning spends its time.)"""
 
 
 @dataclass
@@ -57,7 +66,7 @@ class Schedule:
     _computer_free_s: dict[int, float] = field(default_factory=dict)
     _link_free_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _terminals: dict[tuple[int, str], list[_Pointing]] = field(default_factory=dict)
-    _contact_ends_s: dict[tuple[int, int], list[float]] = field(default_factory=dict)
+    _columns: dict[tuple[int, int], Columns] = field(default_factory=dict)
 
     # -- computing -----------------------------------------------------------------------------------------------
 
@@ -110,31 +119,29 @@ class Schedule:
             HorizonEnd: The contact plan ends before the last byte.
         """
         pieces = self._pieces(source, target, payload.size, ready_s)
-        return max(self._book_piece(piece, payload) for piece in pieces)
+        if len(pieces) == 1:
+            return self._book_piece(*pieces[0][:3], payload)
+        if not pieces:
+            raise self._no_room(source, target, payload.size, ready_s)
+        arrive_s, sent = 0.0, 0
+        for contact, start_s, end_s, taken in pieces:
+            piece = payload.part(sent, sent + taken)
+            arrive_s, sent = max(arrive_s, self._book_piece(contact, start_s, end_s, piece)), sent + taken
+        return arrive_s
 
     def probe(self, source: int, target: int, size: int, ready_s: float) -> float:
         """When `send` would deliver the last byte, without booking anything; infinity if never."""
-        try:
-            return max(piece.end_s + piece.contact.delay_s for piece in self._pieces(source, target, size, ready_s))
-        except HorizonEnd:
-            return float("inf")
+        return self.peek(source, target, size, ready_s)[1]
 
     def peek(self, source: int, target: int, size: int, ready_s: float) -> tuple[float, float]:
         """When `send` would begin and deliver the last byte, without booking anything; infinity if never."""
-        contacts = self.system.contacts.by_link.get((source, target), ())
-        free_s = max(ready_s, self._link_free_s.get((source, target), 0.0))
-        row = bisect_right(self._ends_s(source, target), free_s)
-        if row < len(contacts) and self.system.terminals.full_duplex:  # the usual case: all of it in the next contact
-            contact = contacts[row]
-            start_s = max(free_s, contact.start_s, self._pointed_s(contact, source, target))
-            if size <= int((contact.end_s - start_s) * contact.rate_bps / BITS_PER_BYTE):
-                end_s = min(start_s + size * BITS_PER_BYTE / contact.rate_bps, contact.end_s)
-                return start_s, end_s + contact.delay_s
-        try:
-            pieces = self._pieces(source, target, size, ready_s)
-        except HorizonEnd:
-            return float("inf"), float("inf")
-        return pieces[0].start_s, max(piece.end_s + piece.contact.delay_s for piece in pieces)
+        pieces = self._pieces(source, target, size, ready_s)
+        if not pieces:
+            return inf, inf
+        contact, start_s, end_s, _ = pieces[0]
+        if len(pieces) == 1:
+            return start_s, end_s + contact.delay_s
+        return start_s, max(end_s + contact.delay_s for contact, _, end_s, _ in pieces)
 
     def computer_free_s(self, node: int) -> float:
         """From when on nothing is booked on a node's computer."""
@@ -143,6 +150,19 @@ class Schedule:
     def link_free_s(self, source: int, target: int) -> float:
         """From when on nothing is booked on a directed link."""
         return self._link_free_s.get((source, target), 0.0)
+
+    def columns(self, source: int, target: int) -> Columns:
+        """The contacts of one directed link, whatever is booked."""
+        found = self._columns.get((source, target))
+        if found is None:
+            contacts = self.system.contacts.by_link.get((source, target), ())
+            found = self._columns[source, target] = Columns(
+                [contact.start_s for contact in contacts],
+                [contact.end_s for contact in contacts],
+                [BITS_PER_BYTE / contact.rate_bps for contact in contacts],
+                [contact.delay_s for contact in contacts],
+            )
+        return found
 
     def terminals_free_s(self, node: int, terminal: str) -> list[float]:
         """For each of a node's terminals of one kind, from when on nothing is booked on it."""
@@ -154,64 +174,73 @@ class Schedule:
         copy._computer_free_s = dict(self._computer_free_s)
         copy._link_free_s = dict(self._link_free_s)
         copy._terminals = {
-            key: [replace(pointing) for pointing in pointings] for key, pointings in self._terminals.items()
+            key: [pointing.copy() for pointing in pointings] for key, pointings in self._terminals.items()
         }
-        copy._contact_ends_s = self._contact_ends_s  # derived from the contact plan alone, so it may be shared
+        copy._columns = self._columns  # derived from the contact plan alone, so it may be shared
         return copy
 
     def send_at(self, contact: Contact, payload: Payload, start_s: float, end_s: float) -> float:
         """Book an interval that a strategy has worked out itself; returns the arrival. The checker will judge it."""
-        return self._book_piece(Piece(contact, start_s, end_s, 0, payload.size), payload)
+        return self._book_piece(contact, start_s, end_s, payload)
 
     def _pieces(self, source: int, target: int, size: int, ready_s: float) -> list[Piece]:
-        """The earliest intervals on one link that carry `size` bytes."""
-        contacts = self.system.contacts.by_link.get((source, target), ())
-        free_s = max(ready_s, self._link_free_s.get((source, target), 0.0))
+        """The earliest intervals on one link that carry `size` bytes; none if the contact plan ends too soon."""
+        link = source, target
+        contacts = self.system.contacts.by_link.get(link, ())
+        free_s = max(ready_s, self._link_free_s.get(link, 0.0))
         if not self.system.terminals.full_duplex:
             free_s = max(free_s, self._link_free_s.get((target, source), 0.0))
+        columns = self._columns.get(link) or self.columns(source, target)
         pieces: list[Piece] = []
-        sent = 0
-        for contact in contacts[bisect_right(self._ends_s(source, target), free_s) :]:
-            start_s = max(free_s, contact.start_s, self._pointed_s(contact, source, target))
+        for row in range(bisect_right(columns.end_s, free_s), len(contacts)):
+            contact = contacts[row]
+            start_s = max(free_s, contact.start_s)
+            if terminal := TERMINAL_OF[contact.kind]:
+                pointed_s = self._pointed_at_s(source, terminal, target), self._pointed_at_s(target, terminal, source)
+                start_s = max(start_s, *pointed_s)
             room = int((contact.end_s - start_s) * contact.rate_bps / BITS_PER_BYTE)
             if room <= 0:
                 continue
-            taken = min(size - sent, room)
+            taken = min(size, room)
             free_s = start_s + taken * BITS_PER_BYTE / contact.rate_bps
-            pieces.append(Piece(contact, start_s, min(free_s, contact.end_s), sent, sent + taken))
-            sent += taken
-            if sent == size:
+            pieces.append((contact, start_s, min(free_s, contact.end_s), taken))
+            size -= taken
+            if not size:
                 return pieces
-        nodes = self.system.nodes
-        raise HorizonEnd(
-            f"{nodes.name(source)} cannot send {size} bytes to {nodes.name(target)} after {ready_s:.0f} s: the contact "
-            f"plan of {self.system.contacts.horizon_s:.0f} s has room for {sent}; lengthen time.duration_h"
+        return []
+
+    def _no_room(self, source: int, target: int, size: int, ready_s: float) -> HorizonEnd:
+        """The error for a transfer that the contact plan cannot finish."""
+        name, horizon_s = self.system.nodes.name, self.system.contacts.horizon_s
+        return HorizonEnd(
+            f"{name(source)} cannot send {size} bytes to {name(target)} after {ready_s:.0f} s: the contact plan of "
+            f"{horizon_s:.0f} s ends before the last of them; lengthen time.duration_h"
         )
 
-    def _ends_s(self, source: int, target: int) -> list[float]:
-        ends = self._contact_ends_s.get((source, target))
-        if ends is None:
-            contacts = self.system.contacts.by_link.get((source, target), ())
-            ends = self._contact_ends_s[source, target] = [contact.end_s for contact in contacts]
-        return ends
-
-    def _pointed_s(self, contact: Contact, source: int, target: int) -> float:
-        """When both ends have a terminal for each other."""
-        terminal = TERMINAL_OF[contact.kind]
-        if not terminal:
-            return 0.0
-        return max(self._pointed_at_s(source, terminal, target), self._pointed_at_s(target, terminal, source))
-
     def _pointed_at_s(self, node: int, terminal: str, peer: int) -> float:
-        pointing = self._pointing(node, terminal, peer)
-        return pointing.since_s if pointing.peer == peer else pointing.free_s
+        """When a node has a terminal for a peer: the one that points at it already, else the one that is free first."""
+        free_s = inf
+        for pointing in self._terminals.get((node, terminal)) or self._pointings(node, terminal):
+            if pointing.peer == peer:
+                return pointing.since_s
+            if pointing.free_s < free_s:
+                free_s = pointing.free_s
+        return free_s
 
-    def _pointing(self, node: int, terminal: str, peer: int) -> _Pointing:
-        """The terminal that points at the peer already, else the one that is free first."""
-        pointings = self._pointings(node, terminal)
-        if len(pointings) == 1:
-            return pointings[0]
-        return min(pointings, key=lambda pointing: (pointing.peer != peer, pointing.free_s))
+    def _point(self, node: int, terminal: str, peer: int, until_s: float) -> None:
+        """Take that terminal until a moment."""
+        chosen: _Pointing | None = None
+        for pointing in self._terminals.get((node, terminal)) or self._pointings(node, terminal):
+            if pointing.peer == peer:
+                chosen = pointing
+                break
+            if chosen is None or pointing.free_s < chosen.free_s:
+                chosen = pointing
+        assert chosen is not None, "without a terminal there is no contact"
+        if chosen.peer != peer:
+            chosen.peer, chosen.since_s = peer, chosen.free_s
+        if until_s > chosen.free_s:
+            chosen.free_s = until_s
 
     def _pointings(self, node: int, terminal: str) -> list[_Pointing]:
         found = self._terminals.get((node, terminal))
@@ -220,19 +249,17 @@ class Schedule:
             found = self._terminals[node, terminal] = [_Pointing() for _ in range(count)]
         return found
 
-    def _book_piece(self, piece: Piece, payload: Payload) -> float:
-        contact = piece.contact
-        link = (contact.source, contact.target)
-        self._link_free_s[link] = max(self._link_free_s.get(link, 0.0), piece.end_s)
+    def _book_piece(self, contact: Contact, start_s: float, end_s: float, payload: Payload) -> float:
+        source, target = link = contact.source, contact.target
+        self._link_free_s[link] = max(self._link_free_s.get(link, 0.0), end_s)
         if terminal := TERMINAL_OF[contact.kind]:
-            for node, peer in (link, link[::-1]):
-                pointing = self._pointing(node, terminal, peer)
-                if pointing.peer != peer:
-                    pointing.peer, pointing.since_s = peer, pointing.free_s
-                pointing.free_s = max(pointing.free_s, piece.end_s)
-        arrive_s = piece.end_s + contact.delay_s
-        self._book("send", contact.source, piece.start_s, piece.end_s, peer=contact.target, link=contact.kind,
-                   arrive_s=arrive_s, payload=payload.part(piece.start, piece.end))  # fmt: skip
+            self._point(source, terminal, target, end_s)
+            self._point(target, terminal, source, end_s)
+        arrive_s = end_s + contact.delay_s
+        self.activities.append(
+            Activity("send", source, start_s, end_s, self.phase, self.round, self.stage, target, contact.kind,
+                     arrive_s, payload)
+        )  # fmt: skip
         return arrive_s
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------

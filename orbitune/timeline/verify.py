@@ -5,7 +5,8 @@ Cost: n log n in the number of activities. The rules, in the order in which they
 
 ==========  =====================================================================================================
 order       activities are well formed: known kinds, phases and nodes, finite times, start before end, sorted
-spans       stages follow each other without overlap or gap, and each activity lies inside its own stage
+spans       stages follow each other without overlap or gap, and each activity lies inside its own stage (with
+            staleness, it may have begun in as many rounds before)
 rounds      the training rounds that are claimed are the ones that are played, and each of them trains something
 private     private kinds are never sent, and exist only on the satellite they come from
 initial     a training starts from raw data where they were taken and from untrained weights (`lineage`)
@@ -27,6 +28,7 @@ memory      what a node computes and what it keeps for later fit its memory (`me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import inf
 
 from orbitune.cost.system import System
@@ -34,6 +36,7 @@ from orbitune.errors import TimelineRejected
 from orbitune.links.contacts import KINDS
 from orbitune.timeline.activity import PHASES, Activity, Payload, Span, Timeline
 from orbitune.timeline.airtime import check_airtime
+from orbitune.timeline.collector import paused_collector
 from orbitune.timeline.holdings import check_holdings
 from orbitune.timeline.lineage import check_initial, check_origin, check_staleness
 from orbitune.timeline.memory import check_memory
@@ -53,8 +56,9 @@ def verify(timeline: Timeline, system: System) -> None:
         TimelineRejected: A rule is broken; `rule` is its name in the table above, the message names the activity
             and the amount.
     """
-    for check in CHECKS:
-        check(timeline, system)
+    with paused_collector():
+        for check in CHECKS:
+            check(timeline, system)
 
 
 # -- order ---------------------------------------------------------------------------------------------------------
@@ -138,11 +142,20 @@ def _spans(timeline: Timeline, system: System) -> None:
         _check_neighbours(before, after)
     stages: dict[tuple[str, int, str], list[Span]] = {}
     for span in timeline.spans:
-        stages.setdefault((span.phase, span.round, span.stage), []).append(span)
+        stages.setdefault((span.phase, span.round, span.stage), []).append(_with_late_work(span, timeline))
     for activity in timeline.activities:
         if not _inside(activity, stages.get((activity.phase, activity.round, activity.stage), [])):
             until_s = max(activity.end_s, activity.arrive_s)
             reject("spans", activity, system.nodes, f"lasts until {until_s:.6f} s and lies in no span of its stage")
+
+
+def _with_late_work(span: Span, timeline: Timeline) -> Span:
+    """With staleness, work for a round of training may have begun while that many rounds before it were under way."""
+    if not timeline.staleness or span.phase != "train":
+        return span
+    first = span.round - timeline.staleness
+    begins_s = min(one.start_s for one in timeline.spans if one.phase == "train" and one.round >= first)
+    return replace(span, start_s=begins_s)
 
 
 def _check_neighbours(before: Span, after: Span) -> None:
@@ -157,11 +170,9 @@ def _check_neighbours(before: Span, after: Span) -> None:
 
 def _inside(activity: Activity, spans: list[Span]) -> bool:
     """An arrival may be the very moment at which the stage ends."""
-    until_s = max(activity.end_s, activity.arrive_s)
-    return any(
-        span.start_s - TIME_TOLERANCE_S <= activity.start_s and until_s <= span.end_s + TIME_TOLERANCE_S
-        for span in spans
-    )
+    first_s = activity.start_s + TIME_TOLERANCE_S
+    last_s = max(activity.end_s, activity.arrive_s) - TIME_TOLERANCE_S
+    return any(span.start_s <= first_s and last_s <= span.end_s for span in spans)
 
 
 def _named(span: Span) -> str:
