@@ -1,4 +1,4 @@
-"""Square chips of a scene: where they lie, what they show, which are kept for testing, and their normalised pixels."""
+"""Square chips of a scene: where they lie, what they show, which are kept for testing, and their pixels."""
 
 from __future__ import annotations
 
@@ -27,24 +27,13 @@ TEST_EVERY = 5
 TEST_OFFSET = 2
 """Of the five places the lattice can take, the one where the rarest class has most test chips (15 of 32 px)."""
 
-CHANNEL_MEAN_STD = {
-    "B02": (1395.3408730676722, 917.7041440370853),
-    "B03": (1338.4026921784578, 913.2988423581528),
-    "B04": (1343.09883810357, 1092.678723527555),
-    "B05": (1543.8607982512297, 1047.2206083460424),
-    "B06": (2186.2022069512263, 1048.0101611156767),
-    "B07": (2525.0932853316694, 1143.6903026819996),
-    "B08": (2410.3377187373408, 1098.979177731649),
-    "B8A": (2750.2854646886753, 1204.472755085893),
-    "B11": (2234.911100061487, 1145.9774063078878),
-    "B12": (1474.5311266077113, 980.2429840007796),
-    "NDVI": (0.2892116502999044, 0.2720939024500081),
-}
-"""Mean and standard deviation of each channel over the pre-training set of Galileo, which fix its input scale
-(config/normalization.json of github.com/nasaharvest/galileo)."""
+COVERS = (*CLASSES, "scrub", "wetland")
+"""Land uses that a chip is said to show or not, several at once; grass is on too few test chips, 14 of 32 px."""
 
-BYTES_PER_VALUE = 2
-"""Sentinel-2 level 1C pixels are stored and sent as uint16."""
+MIN_COVER_SHARE = 0.1
+"""A chip shows a land use that covers a tenth of it: what the authors of SEN12MS take for their multi-label chips, also
+of 10 m pixels (--threshold 0.1 in the README.md of github.com/schmitt-muc/SEN12MS; doi
+10.5194/isprs-annals-V-2-2021-101-2021). A fifth would leave scrub with 2 test chips; a tenth leaves each class 19."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +43,21 @@ class Chips:
     Attributes:
         chip_px: Side in pixels of 10 m.
         corners: Row and column [n, 2] of the upper left pixels.
-        labels: Class of each chip [n], index into `CLASSES`; -1 without label.
+        classes: Class of each chip [n], index into `CLASSES`; or the most frequent of `COVERS`; -1 without label.
+        covers: Whether a chip shows each of `COVERS` [n, 7], 0 or 1.
         num_train: Chips before this one are for training; they share no pixel with the others.
         num_labelled: Chips from num_train up to this one are for testing, the rest has no label.
     """
 
     chip_px: int
     corners: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    covers: NDArray[np.float32]
     num_train: int
     num_labelled: int
 
 
-def find_chips(land_use: LandUse, chip_px: int) -> Chips:
+def find_chips(land_use: LandUse, chip_px: int, names: tuple[str, ...] = CLASSES) -> Chips:
     """All usable chips of a scene.
 
     Chips start every half chip, so neighbours share pixels. A labelled chip is for testing when it lies wholly in a
@@ -76,21 +67,38 @@ def find_chips(land_use: LandUse, chip_px: int) -> Chips:
     Args:
         land_use: The labels of the scene.
         chip_px: Side of a chip in pixels.
+        names: `CLASSES`, for chips with one label: those that mostly show one of them; or `COVERS`, for chips with
+            several: all of which enough is known, whatever they show.
 
     Raises:
-        InputError: The scene lacks one of `CLASSES`.
+        InputError: The scene lacks one of the names.
     """
-    missing = set(CLASSES) - set(land_use.class_names)
+    missing = set(names) - set(land_use.class_names)
     if missing:
         raise InputError(f"the scene has no class {sorted(missing)}; its classes: {', '.join(land_use.class_names)}")
     corners = _corners(land_use.raster.shape, chip_px)
-    labels = majority_class(land_use, corners, chip_px)
+    counts_px = _counts_px(land_use, corners, chip_px)
+    named_px = counts_px[[land_use.class_names.index(name) - 1 for name in names]]
+    labelled = _known(counts_px, chip_px)
+    classes = np.where(labelled, named_px.argmax(axis=0), -1)
+    if names == CLASSES:
+        classes = _majority(land_use, counts_px, labelled)
+        labelled = classes >= 0
     held_out_px = _window_sum(held_out_mask(land_use.raster.shape), corners, chip_px)
-    held_out, labelled = held_out_px == chip_px**2, labels >= 0
+    chosen, num_train, num_labelled = _parts(labelled, held_out_px, chip_px)
+    covers = (named_px >= MIN_COVER_SHARE * chip_px**2).T.astype(np.float32)
+    return Chips(chip_px, corners[chosen], classes[chosen], covers[chosen], num_train, num_labelled)
+
+
+def _parts(
+    labelled: NDArray[np.bool_], held_out_px: NDArray[np.int64], chip_px: int
+) -> tuple[NDArray[np.int64], int, int]:
+    """Chips for training, testing and the ground, one after the other; where the second and the third begin."""
+    held_out = held_out_px == chip_px**2
     train = np.flatnonzero(labelled & (held_out_px == 0))
     test = np.flatnonzero(labelled & held_out)
     chosen = np.concatenate([train, test, np.flatnonzero(~labelled & held_out)])
-    return Chips(chip_px, corners[chosen], labels[chosen], len(train), len(train) + len(test))
+    return chosen, len(train), len(train) + len(test)
 
 
 def held_out_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -116,37 +124,28 @@ def _window_sum(values: NDArray[np.bool_], corners: NDArray[np.int64], chip_px: 
     return total
 
 
-def majority_class(land_use: LandUse, corners: NDArray[np.int64], chip_px: int) -> NDArray[np.int64]:
+def _counts_px(land_use: LandUse, corners: NDArray[np.int64], chip_px: int) -> NDArray[np.int64]:
+    """Pixels of each known land use in each chip, [land uses, n]."""
+    known = range(1, len(land_use.class_names))
+    return np.stack([_window_sum(land_use.raster == number, corners, chip_px) for number in known])
+
+
+def _known(counts_px: NDArray[np.int64], chip_px: int) -> NDArray[np.bool_]:
+    """Whether enough of each chip is known."""
+    enough: NDArray[np.bool_] = counts_px.sum(axis=0) >= MIN_LABELLED_SHARE * chip_px**2
+    return enough
+
+
+def _majority(land_use: LandUse, counts_px: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Most frequent land use of each chip [n] as an index into `CLASSES`; -1 where too little of it is known, or where
     a class that we leave out is more frequent than ours. A tie goes to the class listed first in the scene."""
-    known = range(1, len(land_use.class_names))
-    counts = np.stack([_window_sum(land_use.raster == number, corners, chip_px) for number in known])
     ours = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in land_use.class_names[1:]])
-    enough = counts.sum(axis=0) >= MIN_LABELLED_SHARE * chip_px**2
-    return np.where(enough, ours[counts.argmax(axis=0)], -1)
+    return np.where(known, ours[counts_px.argmax(axis=0)], -1)
 
 
 def cut_images(scene: Scene, chips: Chips) -> NDArray[np.float32]:
-    """Normalised pixels [n, 11, P, P] of the chips: x' = (x - (mean - 2 std)) / (4 std) per channel, NDVI last."""
-    images = np.empty((len(chips.corners), len(BANDS) + 1, chips.chip_px, chips.chip_px), dtype=np.float32)
-    normalised = _channels(scene)
+    """Pixels [n, 10, P, P] of the chips as stored: digital numbers, reflectance x 10000, bands as in `BANDS`."""
+    images = np.empty((len(chips.corners), len(BANDS), chips.chip_px, chips.chip_px), dtype=np.float32)
     for image, (row, column) in zip(images, chips.corners, strict=True):
-        image[:] = normalised[:, row : row + chips.chip_px, column : column + chips.chip_px]
+        image[:] = scene.bands[:, row : row + chips.chip_px, column : column + chips.chip_px]
     return images
-
-
-def _channels(scene: Scene) -> NDArray[np.float32]:
-    """Normalised bands and NDVI = (B08 - B04) / (B08 + B04) of the whole scene, [11, rows, columns]."""
-    reflectance = scene.bands.astype(np.float64)
-    near_infrared, red = reflectance[BANDS.index("B08")], reflectance[BANDS.index("B04")]
-    total = near_infrared + red
-    ndvi = np.divide(near_infrared - red, total, out=np.zeros_like(total), where=total > 0)
-    mean, std = np.array([CHANNEL_MEAN_STD[name] for name in (*BANDS, "NDVI")]).T[:, :, None, None]
-    channels = np.concatenate([reflectance, ndvi[None]])
-    normalised: NDArray[np.float64] = (channels - (mean - 2 * std)) / (4 * std)
-    return normalised.astype(np.float32)
-
-
-def raw_bytes(chip_px: int) -> float:
-    """Bytes of one chip as a satellite stores and would downlink it: ten bands of uint16, no NDVI."""
-    return float(len(BANDS) * chip_px**2 * BYTES_PER_VALUE)

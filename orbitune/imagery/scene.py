@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orbitune.errors import InputError
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-"""Order of the bands in a scene file and in a chip, where NDVI follows as the eleventh channel."""
+"""Order of the bands in a scene file and in a chip."""
 
 SCENES = ("brandenburg",)
 """Scenes that come with the package."""
@@ -79,7 +79,17 @@ def load_land_use(path: Traversable) -> LandUse:
 
 
 def _read_arrays(path: Traversable, keys: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Arrays of an npz file, never unpickled.
+    """Arrays of a scene file.
+
+    Raises:
+        InputError: The file or one of the arrays cannot be read.
+    """
+    arrays = read_arrays(path, keys)
+    return [arrays[key] for key in keys]
+
+
+def read_arrays(path: Traversable, keys: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """Arrays of a shipped npz file by their names, never unpickled: those named, or all.
 
     Raises:
         InputError: The file or one of the arrays cannot be read.
@@ -89,10 +99,10 @@ def _read_arrays(path: Traversable, keys: tuple[str, ...]) -> list[NDArray[Any]]
         with path.open("rb") as file, zipfile.ZipFile(file):  # an npz file is a zip file; NumPy would guess otherwise
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                return [arrays[key] for key in keys]
+                return {key: arrays[key] for key in keys or arrays.files}
     except OSError as error:
-        raise InputError(f"scene {path}: cannot be read ({error.strerror}); {again}") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {again}") from error
     except KeyError as error:
-        raise InputError(f"scene {path}: an array is missing ({error.args[0]}); {again}") from error
+        raise InputError(f"{path}: an array is missing ({error.args[0]}); {again}") from error
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
-        raise InputError(f"scene {path}: truncated or not an npz file ({error}); {again}") from error
+        raise InputError(f"{path}: truncated or not an npz file ({error}); {again}") from error

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbitune.imagery.batches import batch_size_of, draw
+from orbitune.imagery.batches import batch_size_of, draw, first_uses, taking_part
 
 sizes = st.integers(1, 40)
 
@@ -50,3 +50,41 @@ def test_the_given_ids_stay_in_order() -> None:
     ids = np.arange(30)
     draw(ids, 5, 0, 0, 0)
     assert np.array_equal(ids, np.arange(30))
+
+
+@given(
+    num_samples=st.integers(0, 40),
+    batch_size=sizes,
+    steps=st.integers(0, 60),
+    seed=st.integers(0, 2**31),
+    satellite=st.integers(0, 99),
+)
+def test_first_uses_are_those_of_the_batches_drawn(
+    num_samples: int, batch_size: int, steps: int, seed: int, satellite: int
+) -> None:
+    """Whatever the ids are: where an id goes depends on its place among them alone."""
+    ids = np.random.default_rng(seed).permutation(1000)[:num_samples]
+    seen: set[int] = set()
+    expected = []
+    for step in range(steps):
+        drawn = set(draw(ids, batch_size, step, seed, satellite).tolist())
+        expected.append(len(drawn - seen))
+        seen |= drawn
+    assert first_uses(num_samples, batch_size, steps, seed, satellite).tolist() == expected
+
+
+@given(num_satellites=st.integers(1, 60), round_index=st.integers(0, 50), seed=st.integers(0, 2**31), data=st.data())
+def test_as_many_take_part_as_asked(num_satellites: int, round_index: int, seed: int, data: st.DataObject) -> None:
+    per_round = data.draw(st.integers(1, num_satellites))
+    chosen = taking_part(num_satellites, per_round, round_index, seed)
+    assert len(chosen) == per_round and list(chosen) == sorted(set(chosen))
+    assert set(chosen) <= set(range(num_satellites))
+    assert chosen == taking_part(num_satellites, per_round, round_index, seed)
+
+
+def test_everybody_takes_part_equally_often_in_the_long_run() -> None:
+    """400 rounds of 5 of 20: each 100 times, and 8.7 is the standard deviation of a binomial draw."""
+    times = np.zeros(20, dtype=int)
+    for round_index in range(400):
+        times[list(taking_part(20, 5, round_index, 0))] += 1
+    assert times.sum() == 2000 and abs(times - 100).max() < 4 * 8.7
