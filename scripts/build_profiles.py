@@ -19,6 +19,9 @@ from orbitune.model.profile import PartProfile
 FP32 = 4.0
 """Bytes of one value."""
 
+COSTS = ("params_bytes", "activation_bytes", "saved_bytes", "flops_forward", "flops_backward")
+"""Written for every part, also where they are 0."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -71,6 +74,7 @@ def embedding(shape: Architecture) -> PartProfile:
         saved_bytes=FP32 * shape.sample_values,
         flops_forward=flops,
         flops_backward=flops,
+        tokens=shape.num_tokens,
     )
 
 
@@ -79,6 +83,8 @@ def block(shape: Architecture) -> PartProfile:
 
     Linear layers: four of D x D, and two (gated: three) of D x M, at 2 N FLOPs per weight forward and 4 N backward.
     Attention: scores and mixture, 2 N^2 D each; backward five such products, the scores being computed again.
+    Inputs and outputs, for adapters: 2 D of each D x D layer; D + M of each layer of the MLP, the two matrices of a
+    gate being one layer of 2 M outputs (as in DINOv2's SwiGLUFFN), whose input counts once.
     """
     tokens, width, hidden = shape.num_tokens, shape.width, shape.hidden
     weights = 4 * width**2 + (3 if shape.gated else 2) * width * hidden
@@ -90,7 +96,16 @@ def block(shape: Architecture) -> PartProfile:
         saved_bytes=FP32 * _saved_values(shape),
         flops_forward=2.0 * tokens * weights + 4.0 * tokens**2 * width,
         flops_backward=4.0 * tokens * weights + 10.0 * tokens**2 * width,
+        linear_dims=_linear_dims(shape),
+        linear_weights=weights,
+        tokens=tokens,
     )
+
+
+def _linear_dims(shape: Architecture) -> int:
+    """Inputs plus outputs of the linear layers of one block."""
+    mlp_in = shape.width + (2 if shape.gated else 1) * shape.hidden
+    return 4 * 2 * shape.width + mlp_in + shape.hidden + shape.width
 
 
 def _saved_values(shape: Architecture) -> int:
@@ -108,7 +123,7 @@ def _saved_values(shape: Architecture) -> int:
 def final(shape: Architecture) -> PartProfile:
     """Last norm and pooling: no matrix product."""
     saved = shape.num_tokens * (shape.width + 2)
-    return PartProfile(FP32 * 2 * shape.width, FP32 * shape.width, FP32 * saved, 0.0, 0.0)
+    return PartProfile(FP32 * 2 * shape.width, FP32 * shape.width, FP32 * saved, 0.0, 0.0, tokens=1)
 
 
 def plain_vit(source: str, patch_px: int, width: int, num_heads: int, num_blocks: int) -> Architecture:
@@ -224,12 +239,17 @@ def as_json(name: str, shape: Architecture) -> str:
         "source": shape.source,
         "chip_px": shape.chip_px,
         "sample_bytes": shape.sample_bytes,
-        "feature_width": shape.width,
-        "embedding": asdict(embedding(shape)),
-        "blocks": {"repeat": shape.num_blocks} | asdict(block(shape)),
-        "final": asdict(final(shape)),
+        "feature_shape": [shape.width],
+        "embedding": _as_row(embedding(shape)),
+        "blocks": {"repeat": shape.num_blocks} | _as_row(block(shape)),
+        "final": _as_row(final(shape)),
     }
     return json.dumps(content, indent=2) + "\n"
+
+
+def _as_row(part: PartProfile) -> dict[str, float]:
+    """A part without what it has not."""
+    return {name: float(value) for name, value in asdict(part).items() if value or name in COSTS}
 
 
 def main() -> None:

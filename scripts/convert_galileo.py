@@ -3,7 +3,7 @@
     python scripts/convert_galileo.py encoder.pt orbitune/data/galileo_nano/encoder.safetensors
 
 Values are copied unchanged; tensors that one Sentinel-2 acquisition with NDVI never reads are left out, and the keys
-become those of `orbitune.learn.backbone.Backbone`. The pickle is read with `weights_only=True`, so it runs no code.
+become those of `orbitune.learn.backbones.Backbone`. The pickle is read with `weights_only=True`, so it runs no code.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orbitune.learn.backbone import build_galileo, mismatches
-from orbitune.learn.galileo import BAND_GROUPS, fixed_code
+from orbitune.learn.backbones.galileo import BAND_GROUPS, build_galileo, fixed_code
+from orbitune.learn.backbones.weights import mismatches
 
 
 def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from orbitune.files import write_whole
 from orbitune.learn.rounds import Learner
 from orbitune.learn.state import digest
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout below; a reader refuses others."""
 
 NEXT_ROUND = "next_round"
@@ -62,7 +62,7 @@ def load(path: Path, learner: Learner) -> int:
         InputError: The file is missing, damaged, or of another training; the learner is then unchanged.
     """
     about, tensors = read(path)
-    spec = asdict(learner.spec)
+    spec = json.loads(json.dumps(asdict(learner.spec)))  # as it was written: a tuple has become a list
     others = sorted(key for key in spec.keys() | about["spec"].keys() if spec.get(key) != about["spec"].get(key))
     if others:
         key = others[0]
@@ -98,6 +98,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except SafetensorError as error:
         raise InputError(f"checkpoint {path}: truncated or damaged ({error}); {again}") from error
     about = said_about_itself(content)
+    if about.get("format") in range(1, FORMAT):
+        raise InputError(
+            f"checkpoint {path}: of format {about['format']}, of an earlier Orbitune; this one reads format {FORMAT}; "
+            "finish that run with the version it was started with, or remove the checkpoint to train from the start"
+        )
     if about.get("format") != FORMAT or about.keys() != ENTRIES:
         raise InputError(f"checkpoint {path}: not a checkpoint of format {FORMAT} of Orbitune; {again}")
     if about["sha256"] != digest(tensors):

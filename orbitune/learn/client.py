@@ -1,4 +1,4 @@
-"""One optimiser step, and the gradient of a model that is all in one place."""
+"""One optimiser step: the gradient of the mean loss over batches, then SGD or AdamW."""
 
 from __future__ import annotations
 
@@ -45,29 +45,59 @@ def whole_gradients(predict: nn.Module, inputs: Tensor, labels: Tensor, batch: B
 def make_optimizer(trained: Mapping[str, nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:
     """SGD or AdamW with PyTorch's own defaults for what the spec does not name.
 
-    Both work on each tensor by itself. One optimiser over all trained tensors is therefore the same as one on every
-    satellite for its part and one on the server for the rest.
+    Both work on each value by itself. One optimiser over all trained tensors is therefore the same as one on every
+    satellite for its part and one on the server for the rest; and one over the stacked tensors of many satellites is
+    the same as one on each.
     """
     body = [parameter for name, parameter in trained.items() if not name.startswith("head.")]
     head = [parameter for name, parameter in trained.items() if name.startswith("head.")]
     head_rate = spec.learning_rate * spec.head_rate_factor
-    groups: list[dict[str, Any]] = [{"params": body}, {"params": head, "lr": head_rate}]
+    groups: list[dict[str, Any]] = [
+        {"params": body, "full_rate": spec.learning_rate},
+        {"params": head, "full_rate": head_rate, "lr": head_rate},
+    ]
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, spec.learning_rate, spec.momentum, weight_decay=spec.weight_decay)
     return torch.optim.AdamW(groups, spec.learning_rate, weight_decay=spec.weight_decay)
 
 
-def optimizer_step(optimizer: torch.optim.Optimizer, gradients: Gradients, batches: Sequence[Batch]) -> SatelliteLosses:
-    """One step on the mean loss over all samples of all batches.
+def parameters_of(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    """All that an optimiser moves."""
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
-    Gradients are summed over the batches in the order given and divided once, so each sample weighs the same
-    whichever satellite holds it.
+
+def sum_gradients(gradients: Gradients, batches: Sequence[Batch]) -> SatelliteLosses:
+    """Add the gradients of the summed losses of all batches to `.grad`, in the order given."""
+    return [(group.satellite, gradients(group)) for batch in batches for group in batch.groups()]
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer, num_samples: int, rate_factor: float, pull: Callable[[], None] | None = None
+) -> None:
+    """One step on the mean loss.
+
+    Gradients are summed over samples and divided once, so each sample weighs the same whichever satellite holds it
+    and in whichever of several accumulated batches it is.
+
+    Args:
+        optimizer: From `make_optimizer`, with the gradient of a summed loss in `.grad`.
+        num_samples: How many samples that sum is over.
+        rate_factor: See `schedule.rate_factor`.
+        pull: Adds to the gradient of the mean, see `proximal_pull`.
     """
-    optimizer.zero_grad()
-    losses = [(group.satellite, gradients(group)) for batch in batches for group in batch.groups()]
-    num_samples = sum(len(batch.ids) for batch in batches)
-    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+    for parameter in parameters_of(optimizer):
         if parameter.grad is not None:  # a backbone may carry tensors that this kind of input does not use
             parameter.grad /= num_samples
+    if pull is not None:
+        pull()
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_rate"] * rate_factor
     optimizer.step()
-    return losses
+
+
+@torch.no_grad()
+def proximal_pull(trained: Mapping[str, nn.Parameter], start: Mapping[str, Tensor], mu: float) -> None:
+    """Add the gradient of mu/2 |w - start|^2 to `.grad`: FedProx (Li et al., arXiv:1812.06127, equation 2)."""
+    for name, parameter in trained.items():
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter - start[name], alpha=mu)

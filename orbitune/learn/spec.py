@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orbitune.cost.transfer import CODEC_BYTES
+from orbitune.cost.transfer import CODECS, UPDATE_CODECS
 
 LEARNERS = ("split", "federated", "central")
 """Who computes: satellites and server together over a cut, every satellite alone, or the server alone."""
 
-TRAINS = ("head", "encoder", "full")
-"""The head; head, blocks and last norm (the embedding stays frozen); or everything."""
+TRAINS = ("head", "lora", "encoder", "full")
+"""The head; head and adapters in the blocks; head, blocks and last norm (the embedding stays frozen); or everything."""
 
 SERVER_ENCODERS = ("shared", "per_client")
 """One encoder that sees the samples of all satellites, or one copy per satellite and round, then averaged."""
 
 OPTIMIZERS = ("sgd", "adamw")
+
+CACHES = ("none", "features", "embeddings")
+"""What is kept of a sample after it has crossed once: nothing, its features, or its activation at the cut."""
+
+SCHEDULES = ("constant", "linear", "cosine")
+"""How the learning rate goes on after the warm-up, see `schedule.rate_factor`."""
+
+SERVER_OPTIMIZERS = ("average", "adam")
+"""What the server does with the mean of the satellites: take it, or take it as a gradient for Adam."""
+
+PRECISIONS = ("fp32", "bf16")
+"""Of the arithmetic; parameters and optimiser stay in the backbone's own type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +39,31 @@ class LearnSpec:
         trains: One of `TRAINS`.
         server_encoder: One of `SERVER_ENCODERS`; without meaning for trains = "head", where the encoder never changes.
         cut: How many blocks run on the satellites, after the embedding.
-        codec: How tensors are written on the link, a key of `CODEC_BYTES`.
+        codec: How tensors are written on the link, one of `cost.transfer.CODECS`.
         local_steps: Optimiser steps per round.
-        batch_size: Samples per satellite and step; a satellite that holds fewer uses all it has.
+        batch_size: Samples per satellite and batch; a satellite that holds fewer uses all it has.
         optimizer: One of `OPTIMIZERS`.
-        learning_rate: Constant over the training.
+        learning_rate: At its highest; `schedule` and `warmup_steps` say how it moves.
         head_rate_factor: How many times faster the head learns: it starts from nothing, the rest from trained weights.
         momentum: Of SGD; AdamW does not read it.
         weight_decay: L2 term of SGD, decoupled decay of AdamW; on all trained tensors alike.
-        seed: Root of the streams for batches and for the first weights of the head.
+        seed: Root of the streams for batches and for the first weights of head and adapters.
+        cache: One of `CACHES`; changes what crosses, never the numbers.
+        cuts: Further block numbers, rising and above `cut`, at which the encoder passes from one node to the next.
+        satellite_cuts: Cut of each satellite by its id; empty where all have `cut`.
+        update_codec: One of `cost.transfer.UPDATE_CODECS`, for changes of weights; they never cross for "central".
+        lora_rank, lora_alpha: Of the adapters (arXiv:2106.09685, section 4.1); only for trains = "lora".
+        accumulate: Batches of `batch_size` per optimiser step.
+        schedule: One of `SCHEDULES`, over `rounds` x `local_steps` optimiser steps.
+        warmup_steps: Optimiser steps of the run over which the learning rate rises to its highest.
+        rounds: Rounds of the whole training, for the schedule; more may be run where it is constant.
+        prox_mu: FedProx (arXiv:1812.06127): pull towards the start of the round; only for learners that average.
+        server_optimizer: One of `SERVER_OPTIMIZERS`; only for learners that average.
+        server_rate: Learning rate of the server's Adam.
+        precision: One of `PRECISIONS`.
+        noise_multiplier: Gaussian noise on what leaves a satellite over the cut, in units of `noise_clip`; 0 is none.
+        noise_clip: Norm to which each sample's embedding is clipped before noise.
+        noise_gradient_clip: The same for each sample's feature gradient.
     """
 
     learner: str
@@ -51,15 +79,45 @@ class LearnSpec:
     weight_decay: float
     seed: int
     head_rate_factor: float = 1.0
+    cache: str = "none"
+    cuts: tuple[int, ...] = ()
+    satellite_cuts: tuple[int, ...] = ()
+    update_codec: str = "fp32"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    accumulate: int = 1
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    rounds: int = 1
+    prox_mu: float = 0.0
+    server_optimizer: str = "average"
+    server_rate: float = 0.01
+    precision: str = "fp32"
+    noise_multiplier: float = 0.0
+    noise_clip: float = 1.0
+    noise_gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
         # Scenarios are checked where they are read; what arrives here wrong is a fault of ours.
         assert self.learner in LEARNERS, self.learner
         assert self.trains in TRAINS, self.trains
         assert self.server_encoder in SERVER_ENCODERS, self.server_encoder
-        assert self.codec in CODEC_BYTES, self.codec
+        assert self.codec in CODECS, self.codec
         assert self.optimizer in OPTIMIZERS, self.optimizer
+        assert self.cache in CACHES, self.cache
+        assert self.update_codec in UPDATE_CODECS, self.update_codec
+        assert self.schedule in SCHEDULES, self.schedule
+        assert self.server_optimizer in SERVER_OPTIMIZERS, self.server_optimizer
+        assert self.precision in PRECISIONS, self.precision
         assert self.cut >= 0 and self.local_steps >= 1 and self.batch_size >= 1
+        assert list(self.cuts) == sorted({*self.cuts}) and all(later > self.cut for later in self.cuts), self.cuts
+        assert self.accumulate >= 1 and self.rounds >= 1 and self.warmup_steps >= 0 and self.lora_rank >= 1
+        assert self.prox_mu >= 0 and self.server_rate > 0
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.rounds * self.local_steps
 
     @property
     def averages(self) -> bool:

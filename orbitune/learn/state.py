@@ -76,3 +76,16 @@ def check_same(what: str, expected: Mapping[str, Tensor], found: Mapping[str, Te
                 f"{what} is of another model: '{name}' is {list(found[name].shape)} {found[name].dtype}, "
                 f"needed is {list(value.shape)} {value.dtype}"
             )
+
+
+def check_kept(what: str, prefix: str, trained: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors `prefix<number>.<name>` that are not of the trained ones.
+
+    Raises:
+        InputError: A name is none of theirs, or a shape or type differs.
+    """
+    for full_name, value in below(prefix, found).items():
+        number, _, name = full_name.partition(".")
+        like = trained.get(name)
+        if not number.isdecimal() or like is None or (value.shape, value.dtype) != (like.shape, like.dtype):
+            raise InputError(f"{what} is of another model: '{prefix}{full_name}' is {list(value.shape)} {value.dtype}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tiny_backbone import spec_of, tiny_backbone, tiny_task
 
 from orbitune.errors import InputError, RunError
 from orbitune.learn import checkpoint
-from orbitune.learn.rounds import Learner, make_learner
+from orbitune.learn.rounds import Learner, RoundRecord, make_learner, train
 from orbitune.learn.spec import LearnSpec
 
 NUM_ROUNDS = 5
@@ -111,8 +112,53 @@ def test_missing_is_refused(tmp_path: Path, reader: Learner) -> None:
 
 def test_any_other_file_is_refused(tmp_path: Path, reader: Learner) -> None:
     save_file({"a": torch.zeros(3)}, tmp_path / "other", {"format": "pt"})
-    with pytest.raises(InputError, match="not a checkpoint of format 1"):
+    with pytest.raises(InputError, match="not a checkpoint of format 2"):
         checkpoint.load(tmp_path / "other", reader)
+
+
+def test_an_earlier_format_is_refused_by_its_number(tmp_path: Path, written: Path, reader: Learner) -> None:
+    about = {"format": 1, "spec": {}, "sha256": ""}
+    save_file({"next_round": torch.tensor(3)}, tmp_path / "old", {"orbitune": json.dumps(about)})
+    with pytest.raises(InputError, match=r"of format 1, of an earlier Orbitune; this one reads format 2; finish"):
+        checkpoint.load(tmp_path / "old", reader)
+
+
+STALE = [[(0, 0), (1, 0), (3, 0)], [(0, 0), (3, 1)], [(1, 0)], [(0, 1), (3, 3)]]
+
+
+@pytest.mark.parametrize("kind", [{"server_encoder": "shared"}, {"server_encoder": "per_client"}, {"trains": "head"}])
+def test_all_that_changes_is_saved(kind: dict[str, str], tmp_path: Path) -> None:
+    """Old averages, the server's Adam, residuals of updates, the account of the cache, tuples in the spec."""
+    cache = "features" if kind.get("trains") == "head" else "none"
+    spec = spec_of(
+        cache=cache, satellite_cuts=(0, 1, 1, 2), server_optimizer="adam", update_codec="int8", rounds=4,
+        schedule="cosine", warmup_steps=2, accumulate=2, optimizer="adamw", batch_size=4, **kind,
+    )  # fmt: skip
+    folders = [tmp_path / name for name in ("whole", "again")]
+
+    def go(learner: Learner, begun: int, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        ends = [1.0, 2.0, 3.0, 4.0]
+
+        def save(record: RoundRecord) -> None:
+            checkpoint.save(folder / str(record.round), learner, record.round)
+
+        train(learner, 0.0, ends, begun, save, STALE)
+
+    go(fresh(spec), 0, folders[0])
+    for begun in range(4):
+        resumed = fresh(spec)
+        assert checkpoint.load(folders[0] / str(begun), resumed) == begun
+        go(resumed, begun, folders[1])
+        assert (folders[1] / "4").read_bytes() == (folders[0] / "4").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["past.0.backbone.odd", "past.x.head.weight", "residual.0.head.weight"])
+def test_odd_memories_are_refused(name: str, reader: Learner) -> None:
+    before = reader.state()
+    with pytest.raises(InputError, match="of another model"):
+        reader.load_state({**before, name: torch.zeros(1)})
+    assert same(reader.state(), before)
 
 
 @pytest.mark.parametrize("change", [{"learning_rate": 0.1}, {"trains": "encoder"}, {"cut": 1}, {"seed": 4}])

@@ -76,7 +76,8 @@ def test_evaluation_equals_its_definition() -> None:
 @pytest.mark.parametrize("trains", ["head", "encoder", "full"])
 def test_what_is_frozen_stays(trains: str) -> None:
     learner, _ = curve(spec_of(trains=trains, cut=1), ENDS_S)
-    before, after = tiny_backbone(torch.float32).state_dict(), learner.task.model.backbone.state_dict()  # type: ignore[attr-defined]
+    start = tiny_backbone(torch.float32)
+    before, after = (dict(one.named_parameters()) for one in (start, learner.task.model.backbone))  # type: ignore[attr-defined]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     everything = set(before)
     encoder = {name for name in everything if not name.startswith("embedding.")}

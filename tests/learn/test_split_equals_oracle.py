@@ -1,151 +1,156 @@
-"""Split training equals plain training of the whole model, at every cut."""
+"""Training over any cuts equals plain training of the whole model in one place.
+
+The table: models x cuts and placements x what trains x who is averaged x optimiser x arithmetic. The part of it that is
+not marked slow has every model, every way of cutting, and everything that trains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
-import numpy as np
 import plain_training as plain
 import pytest
 import torch
-from tiny_backbone import HOLDINGS, NUM_BLOCKS, TEST_IDS, spec_of, tiny_backbone, tiny_samples
+from tiny_backbone import NUM_BLOCKS, tiny_backbone
+from worlds import NUM_STEPS, WORLDS, World, run
 
-from orbitune.learn.backbone import Backbone, load_backbone
-from orbitune.learn.rounds import Learner, make_learner
-from orbitune.learn.spec import LearnSpec
+from orbitune.learn.rounds import Learner
 
-NUM_STEPS = 20
-RATE = {"sgd": 0.05, "adamw": 0.003}
+TRAINS = ("head", "lora", "encoder", "full")
+SERVERS = ("shared", "per_client")
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+"""Of a single value in float64; in float32 of a tensor's distance as a share of its norm."""
 
-GALILEO_RATE = {"sgd": 0.01, "adamw": 1e-4}
-"""Rates at which rounding stays rounding. AdamW divides by the gradient's own size, so where gradients are near zero it
-turns rounding into steps: at 1e-3 plain PyTorch ends up to 2e-3 away from itself, in float64, when only the order of
-samples inside each batch is reversed."""
 
-GALILEO_HOLDINGS = [np.arange(0, 6), np.arange(6, 8)]
+class Row(NamedTuple):
+    """One training of the table; `way` is one of `ways`."""
+
+    model: str
+    trains: str
+    way: str
+    server_encoder: str
+    optimizer: str
+    dtype: str
+
+
+def ways(world: World) -> dict[str, dict[str, object]]:
+    """Everything on one other node after each cut; the encoder over several nodes; own cuts of single satellites."""
+    last = world.num_blocks
+    single: dict[str, dict[str, object]] = {f"cut {cut}": {"cut": cut} for cut in range(last + 1)}
+    return single | {
+        "pipeline": {"cut": 0, "cuts": tuple(range(1, last + 1))},
+        "pipeline after 1": {"cut": 1, "cuts": (last,)},
+        "own cuts": {"cut": 0, "satellite_cuts": (last, 0, 0, 1)},
+        "own cuts, pipeline": {"cut": 0, "cuts": (1, last), "satellite_cuts": (0, 1, 0, last)},
+    }
+
+
+def table() -> list[Row]:
+    """Every row, AdamW in float32 apart: that is rounding turned into steps (see `World`)."""
+    arithmetic = [("adamw", "float64"), ("sgd", "float64"), ("sgd", "float32")]
+    return [
+        Row(name, trains, way, server, optimizer, dtype)
+        for name, world in WORLDS.items()
+        for trains in TRAINS
+        for way in ways(world)
+        for server in SERVERS
+        for optimizer, dtype in arithmetic
+    ]
+
+
+def often(row: Row) -> bool:
+    """Whether a row is checked at every change."""
+    if row.model in ("galileo", "swin") and row.trains in ("head", "encoder"):
+        return False
+    if (row.server_encoder, row.optimizer, row.dtype) == ("shared", "adamw", "float64"):
+        chosen = {"tiny": ("cut 0", "cut 2"), "vit": ("pipeline",), "module": ("cut 1",)}
+        return row.way == "own cuts, pipeline" or row.way in chosen.get(row.model, ())
+    if row.way != "own cuts, pipeline" or row.model == "galileo" or row.trains != "full":
+        return False
+    return (row.model == "tiny") if row.server_encoder == "per_client" else row.dtype == "float32"
+
+
+def start(row: Row) -> Learner:
+    world = WORLDS[row.model]
+    changes = {"trains": row.trains, "server_encoder": row.server_encoder, "optimizer": row.optimizer}
+    return world.learner(getattr(torch, row.dtype), **changes, **ways(world)[row.way])
 
 
 @cache
-def tiny(dtype: torch.dtype) -> tuple[Backbone, plain.Samples]:
-    return tiny_backbone(dtype), (*tiny_samples(dtype), HOLDINGS)
+def oracle(row: Row) -> plain.PlainModel:
+    """Of any `way`."""
+    learner, world = start(row), WORLDS[row.model]
+    dtype = getattr(torch, row.dtype)
+    training = plain.federated_averaging if learner.spec.averages else plain.central_training
+    model = plain.PlainModel(world.backbone(dtype), learner.state(), learner.spec.lora_alpha)
+    return training(model, learner.spec, world.samples(dtype), NUM_STEPS)
 
 
-@cache
-def galileo(dtype: torch.dtype) -> tuple[Backbone, plain.Samples]:
-    """The real model and weights on chips of one patch, few samples: the law does not depend on their number."""
-    source = np.random.default_rng(2)
-    images = torch.from_numpy(source.random((84, 11, 8, 8))).to(dtype)
-    labels = torch.from_numpy(source.integers(3, size=84))
-    return load_backbone("galileo-nano", "pretrained", 0, 8).to(dtype), (images, labels, GALILEO_HOLDINGS)
+def difference(row: Row) -> float:
+    """The row's distance from its oracle after 20 steps, in the measure of its tolerance."""
+    expected = oracle(
+        row._replace(way="cut 0", server_encoder=SERVERS[0] if row.trains == "head" else row.server_encoder)
+    )
+    measure = plain.largest_absolute_difference if row.dtype == "float64" else plain.largest_difference
+    return measure(run(start(row)).state(), expected)
 
 
-World = Callable[[torch.dtype], tuple[Backbone, plain.Samples]]
+@pytest.mark.parametrize("row", [row for row in table() if often(row)], ids="-".join)
+def test_table(row: Row) -> None:
+    assert difference(row) < TOLERANCE[row.dtype]
 
 
-def spec_in(world: World, **changes: object) -> LearnSpec:
-    rates = GALILEO_RATE if world is galileo else RATE
-    return spec_of(learning_rate=rates[str(changes.get("optimizer", "sgd"))], **changes)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in table() if not often(row)], ids="-".join)
+def test_rest_of_table(row: Row) -> None:
+    assert difference(row) < TOLERANCE[row.dtype]
 
 
-def start(world: World, dtype: torch.dtype, spec: LearnSpec) -> Learner:
-    backbone, (images, labels, holdings) = world(dtype)
-    return make_learner(spec, backbone, 3, images, labels, holdings, TEST_IDS)
-
-
-@cache
-def oracle(world: World, dtype: torch.dtype, trains: str, server_encoder: str, optimizer: str) -> plain.PlainModel:
-    spec = spec_in(world, trains=trains, optimizer=optimizer)
-    head = {key: start(world, dtype, spec).state()[f"model.head.{key}"] for key in ("weight", "bias")}
-    backbone, samples = world(dtype)
-    averaged = server_encoder == "per_client" or trains == "head"
-    training = plain.federated_averaging if averaged else plain.central_training
-    return training(plain.PlainModel(backbone, head), spec, samples, NUM_STEPS)
-
-
-def run(learner: Learner) -> Learner:
-    for round_index in range(NUM_STEPS // learner.spec.local_steps):
-        learner.run_round(round_index)
-    return learner
-
-
-def train_split(
-    world: World, dtype: torch.dtype, trains: str, server_encoder: str, optimizer: str, cut: int
-) -> Learner:
-    spec = spec_in(world, trains=trains, server_encoder=server_encoder, optimizer=optimizer, cut=cut)
-    return run(start(world, dtype, spec))
-
-
-@pytest.mark.parametrize("cut", range(NUM_BLOCKS + 1))
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("server_encoder", ["shared", "per_client"])
-@pytest.mark.parametrize("trains", ["head", "encoder", "full"])
-def test_float64(trains: str, server_encoder: str, optimizer: str, cut: int) -> None:
-    found = train_split(tiny, torch.float64, trains, server_encoder, optimizer, cut).state()
-    expected = oracle(tiny, torch.float64, trains, server_encoder, optimizer)
-    assert plain.largest_absolute_difference(found, expected) < 1e-9
-
-
-@pytest.mark.parametrize("cut", range(NUM_BLOCKS + 1))
-@pytest.mark.parametrize("server_encoder", ["shared", "per_client"])
-@pytest.mark.parametrize("trains", ["head", "encoder", "full"])
-def test_fp32_sgd(trains: str, server_encoder: str, cut: int) -> None:
-    found = train_split(tiny, torch.float32, trains, server_encoder, "sgd", cut).state()
-    assert plain.largest_difference(found, oracle(tiny, torch.float32, trains, server_encoder, "sgd")) < 1e-5
-
-
-@pytest.mark.parametrize("cut", range(5))
-@pytest.mark.parametrize("server_encoder", ["shared", "per_client"])
-def test_galileo(server_encoder: str, cut: int) -> None:
-    """The real model at every cut, everything training, AdamW in float64."""
-    found = train_split(galileo, torch.float64, "full", server_encoder, "adamw", cut).state()
-    expected = oracle(galileo, torch.float64, "full", server_encoder, "adamw")
-    assert plain.largest_absolute_difference(found, expected) < 1e-9
-
-
-@pytest.mark.parametrize("cut", [0, 2, 4])
-@pytest.mark.parametrize("server_encoder", ["shared", "per_client"])
-def test_galileo_fp32_sgd(server_encoder: str, cut: int) -> None:
-    found = train_split(galileo, torch.float32, "full", server_encoder, "sgd", cut).state()
-    assert plain.largest_difference(found, oracle(galileo, torch.float32, "full", server_encoder, "sgd")) < 1e-5
-
-
-def test_training_moves_every_trained_tensor() -> None:
+@pytest.mark.parametrize("trains", TRAINS)
+def test_training_moves_every_trained_tensor(trains: str) -> None:
     """Else agreement with the oracle would show nothing."""
-    before = start(tiny, torch.float64, spec_of()).state()
-    after = train_split(tiny, torch.float64, "full", "shared", "sgd", 1).state()
+    row = Row("tiny", trains, "cut 1", "shared", "sgd", "float64")
+    before, after = start(row).state(), run(start(row)).state()
     still = [name for name in before if name.startswith("model.") and torch.equal(before[name], after[name])]
     assert not still
 
 
-@pytest.mark.parametrize("cut", range(NUM_BLOCKS + 1))
-@pytest.mark.parametrize(
-    ("server_encoder", "whole"), [("shared", "central"), ("per_client", "federated")], ids=["shared", "per_client"]
-)
-@pytest.mark.parametrize("trains", ["encoder", "full"])
-def test_the_cut_itself_changes_no_bit(trains: str, server_encoder: str, whole: str, cut: int) -> None:
-    """With equal grouping fp32 training over the cut and in one place agree bit for bit, AdamW included."""
-    split = train_split(tiny, torch.float32, trains, server_encoder, "adamw", cut).state()
-    whole_state = train_whole(whole, trains).state()
-    assert all(torch.equal(value, whole_state[name]) for name, value in split.items() if name.startswith("model."))
+# -------------------------------------------------------------------------------- bit for bit in one grouping
 
 
 @cache
-def train_whole(learner: str, trains: str) -> Learner:
-    return run(start(tiny, torch.float32, spec_in(tiny, learner=learner, trains=trains, optimizer="adamw")))
+def in_one_place(model: str, learner: str, trains: str) -> dict[str, torch.Tensor]:
+    changes = {"learner": learner, "trains": trains, "optimizer": "adamw"}
+    return dict(run(WORLDS[model].learner(torch.float32, **changes), 6).state())
 
 
-@pytest.mark.parametrize("trains", ["head", "encoder", "full"])
+ALL_TRAIN = [(trains, "own cuts, pipeline") for trains in ("lora", "encoder")]
+ALL_WAYS = [("full", way) for way in ways(WORLDS["tiny"])]
+
+
+@pytest.mark.parametrize(("trains", "way"), ALL_WAYS + ALL_TRAIN)
+@pytest.mark.parametrize(("server", "whole"), [("shared", "central"), ("per_client", "federated")], ids=SERVERS)
+def test_cuts_change_no_bit(trains: str, server: str, whole: str, way: str) -> None:
+    """With equal grouping, fp32 training over cuts and in one place agree bit for bit, AdamW included."""
+    learner = start(Row("tiny", trains, way, server, "adamw", "float32"))
+    same = in_one_place("tiny", whole, trains)
+    found = run(learner, 6).state()
+    assert all(torch.equal(value, same[name]) for name, value in found.items() if name.startswith("model."))
+
+
+@pytest.mark.parametrize("trains", TRAINS)
 @pytest.mark.parametrize("whole", ["central", "federated"])
 def test_the_references_are_what_they_say(whole: str, trains: str) -> None:
     """Central and federated training against the same plain loops."""
-    spec = spec_in(tiny, learner=whole, trains=trains)
-    learner = start(tiny, torch.float64, spec)
-    first = learner.state()
-    run(learner)
-    head = {key: first[f"model.head.{key}"] for key in ("weight", "bias")}
+    world = WORLDS["tiny"]
+    learner = world.learner(torch.float64, learner=whole, trains=trains)
     training = {"central": plain.central_training, "federated": plain.federated_averaging}[whole]
-    backbone, samples = tiny(torch.float64)
-    expected = training(plain.PlainModel(backbone, head), spec, samples, NUM_STEPS)
-    assert plain.largest_absolute_difference(learner.state(), expected) < 1e-9
+    model = plain.PlainModel(tiny_backbone(), learner.state(), learner.spec.lora_alpha)
+    expected = training(model, learner.spec, world.samples(torch.float64), NUM_STEPS)
+    assert plain.largest_absolute_difference(run(learner).state(), expected) < 1e-9
     assert not any(learner.wire.sent_bytes.values())
+
+
+def test_the_tiny_model_has_a_block_for_each_way() -> None:
+    assert WORLDS["tiny"].num_blocks == NUM_BLOCKS == 2

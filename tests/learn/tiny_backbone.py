@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orbitune.learn.backbone import Backbone
+from orbitune.learn.backbones.seam import Backbone, Final
+from orbitune.learn.inputs import InputSpec
 from orbitune.learn.spec import LearnSpec
 
 WIDTH = 8
@@ -17,6 +18,7 @@ NUM_CLASSES = 3
 HOLDINGS = [np.arange(0, 40), np.arange(40, 43), np.arange(0), np.arange(43, 54)]
 """Unequal on purpose: more than one group of 32, fewer than a batch, none at all."""
 TEST_IDS = np.arange(54, 84)
+INPUTS = InputSpec(("red", "green"), 8, 1.0, (0.0, 0.0), (1.0, 1.0))
 
 
 class Patches(nn.Module):
@@ -49,20 +51,33 @@ class Block(nn.Module):
         return tokens + self.mlp(tokens)
 
 
-class Pool(nn.Module):
+class Pool(Final):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__((WIDTH,))
         self.norm = nn.LayerNorm(WIDTH)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def features(self, tokens: Tensor) -> Tensor:
         return self.norm(tokens).mean(dim=1)
 
 
-def tiny_backbone(dtype: torch.dtype = torch.float64) -> Backbone:
+class Map(Final):
+    """Tokens [B, 4, WIDTH] to a map of features [B, WIDTH, 2, 2]."""
+
+    def __init__(self) -> None:
+        super().__init__((WIDTH, 2, 2))
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        return self.norm(tokens).transpose(1, 2).unflatten(2, (2, 2))
+
+
+def tiny_backbone(dtype: torch.dtype = torch.float64, dense: bool = False) -> Backbone:
     """The same random weights at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        return Backbone(Patches(), [Block() for _ in range(NUM_BLOCKS)], Pool(), WIDTH).to(dtype).eval()
+        embedding, blocks, final = Patches(), [Block() for _ in range(NUM_BLOCKS)], Map() if dense else Pool()
+        feature_shape = (WIDTH, 2, 2) if dense else (WIDTH,)
+        return Backbone(embedding, blocks, final, feature_shape, INPUTS).to(dtype).eval()
 
 
 def tiny_samples(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
