@@ -43,13 +43,27 @@ class Radios:
 
 @dataclass(frozen=True)
 class System:
-    """Everything the planner may use: who can talk when, who computes how fast."""
+    """Everything the planner may use: who can talk when, who computes how fast.
+
+    Attributes:
+        contacts: Who can talk to whom, when and how fast.
+        satellite: The computer of every satellite, where they are equal.
+        server: The computer on the ground.
+        terminals: Peers at a time.
+        radios: Power of links.
+        satellites: The computer of each satellite by its number, where they differ; empty where all are `satellite`.
+    """
 
     contacts: ContactPlan
     satellite: Computer
     server: Computer
     terminals: Terminals
     radios: Radios
+    satellites: tuple[Computer, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = self.nodes.num_satellites
+        assert len(self.satellites) in (0, count), f"{len(self.satellites)} computers for {count} satellites"
 
     @property
     def nodes(self) -> Nodes:
@@ -58,7 +72,9 @@ class System:
     def computer(self, node: int) -> Computer:
         """The computer of a satellite or of the server; stations compute nothing."""
         assert node not in self.nodes.stations, "stations have no computer"
-        return self.server if node == self.nodes.server else self.satellite
+        if node == self.nodes.server:
+            return self.server
+        return self.satellites[node] if self.satellites else self.satellite
 
     def num_terminals(self, node: int, terminal: str) -> int:
         """How many peers `node` can point at with that kind of terminal."""

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
-from orbitune.cost.system import System
-from orbitune.cost.transfer import wire_bytes
-from orbitune.errors import PlanError
-from orbitune.model.partition import OPTIMIZER_COPIES, Partition, params_bytes
+from orbitune.methods.job import Job as Job
+from orbitune.methods.job import Ways as Ways
+from orbitune.model.partition import params_bytes
 from orbitune.model.profile import PartProfile
 from orbitune.strategies import inter_orbit, intra_orbit
 from orbitune.strategies.quickest_gather import Moved, gather_down, hand_out
@@ -25,107 +23,6 @@ from orbitune.timeline.simulate import Schedule
 FP32_BYTES = 4
 OVERLAPS = ("none", "stream")
 """`none`: stage after stage, as the paper adds them up. `stream`: micro-batches flow, and nothing waits for a stage."""
-
-LABEL_BYTES = 1
-"""One class number below 256 per sample."""
-
-
-@dataclass(frozen=True)
-class Ways:
-    """Which way of each communication strategy is used, and the slot of the flow network in seconds."""
-
-    intra_orbit: str
-    satellite_ground: str
-    inter_orbit: str
-    slot_s: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a method needs to plan a training run, and nothing of where it came from.
-
-    `samples[i]` is how many samples satellite i holds, `batch[i]` how many it uses in one optimiser step. `overlap`
-    changes when things happen, never what is computed or sent.
-    """
-
-    system: System
-    partition: Partition
-    trains: str
-    server_encoder: str
-    rounds: int
-    local_steps: int
-    samples: tuple[int, ...]
-    batch: tuple[int, ...]
-    optimizer: str
-    momentum: float
-    codec: str
-    ways: Ways
-    preloaded: bool
-    deliver_to: str
-    overlap: str = "none"
-
-    @property
-    def has_rings(self) -> bool:
-        """Whether satellites of a plane work together over their ring."""
-        return self.ways.intra_orbit != "none"
-
-    @cached_property
-    def rings(self) -> tuple[tuple[int, ...], ...]:
-        """The groups that average over their own links: the planes, or each satellite alone."""
-        nodes = self.system.nodes
-        return nodes.planes if self.has_rings else tuple((satellite,) for satellite in nodes.satellites)
-
-    @cached_property
-    def pools(self) -> tuple[tuple[int, ...], ...]:
-        """The groups whose members can send each other's data to the ground; `direct` leaves everyone alone."""
-        if self.ways.satellite_ground == "direct":
-            return tuple((satellite,) for satellite in self.system.nodes.satellites)
-        return self.rings
-
-    @property
-    def wire_bytes(self) -> float:
-        """Bytes of one sample's activations at the cut, as they cross."""
-        return wire_bytes(self.partition.wire_bytes / FP32_BYTES, self.codec)
-
-    @property
-    def feature_bytes(self) -> float:
-        """Bytes of one sample's pooled feature, as it crosses."""
-        return wire_bytes(self.partition.profile.feature_width, self.codec)
-
-    def trained(self, parts: tuple[PartProfile, ...]) -> tuple[PartProfile, ...]:
-        """Those of `parts` whose weights train."""
-        if self.trains == "head":
-            return ()
-        frozen = () if self.trains == "full" else (self.partition.profile.embedding,)
-        return tuple(part for part in parts if not any(part is other for other in frozen))
-
-    @property
-    def head_flops(self) -> float:
-        """Training FLOPs of the head for one sample."""
-        head = self.partition.head
-        return head.flops_forward + head.flops_backward(input_trains=self.trains != "head")
-
-    def training_memory(self, parts: tuple[PartProfile, ...], copies: int = 1) -> float:
-        """Weights, gradients and optimiser state of the parts and the head, in bytes, without activations.
-
-        Each of several copies has weights and optimiser state of its own; gradients are made for one after the other.
-        """
-        trained = params_bytes(self.trained(parts)) + self.partition.head.params_bytes
-        frozen = params_bytes(parts) - params_bytes(self.trained(parts))
-        state = OPTIMIZER_COPIES[self.optimizer] + (self.momentum > 0)
-        return frozen + trained * (copies * (1 + state) + 1)
-
-    def require_memory(self, node: int, needed: float, what: str) -> float:
-        """Return `needed`, or refuse with numbers where it exceeds the node's memory."""
-        memory = self.system.computer(node).memory_bytes
-        if needed > memory:
-            name = self.system.nodes.name(node)
-            side = "server" if node == self.system.nodes.server else "satellite"
-            raise PlanError(
-                f"{what} needs {needed / 1e9:.2f} GB on {name}, which has {side}.memory_gb = {memory / 1e9:g}; use a "
-                f"smaller train.batch_size, train less (train.trains), or move the cut (model.cut_after_block)"
-            )
-        return needed
 
 
 @dataclass(frozen=True)
@@ -187,7 +84,7 @@ def raw(job: Job, satellite: int) -> tuple[Payload, Payload]:
     """All images and labels of one satellite."""
     count = job.samples[satellite]
     images = whole("image", {satellite}, 0, count * job.partition.profile.sample_bytes)
-    return images, whole("label", {satellite}, 0, count * LABEL_BYTES)
+    return images, whole("label", {satellite}, 0, count * job.label_bytes)
 
 
 def initial_weights(job: Job, parts: tuple[PartProfile, ...]) -> Payload:
@@ -245,17 +142,24 @@ def spread(job: Job, schedule: Schedule, payloads: Sequence[Payload], stage: str
     if not payloads:
         return start_s
     schedule.stage = stage
-    cargos = [Cargo(ring, tuple(Held(payload, start_s) for payload in payloads)) for ring in job.rings]
+    return schedule.span(start_s, give_to_rings(job, schedule, job.rings, payloads, start_s))
+
+
+def give_to_rings(
+    job: Job, schedule: Schedule, rings: Sequence[Sequence[int]], payloads: Sequence[Payload], start_s: float
+) -> float:
+    """Bring payloads from the server to all members of some rings, and promise them; no span is written."""
+    cargos = [Cargo(tuple(ring), tuple(Held(payload, start_s) for payload in payloads)) for ring in rings]
     landed = send_up(schedule, cargos, job.ways.satellite_ground, job.ways.slot_s)
     end_s = start_s
-    for ring in job.rings:
+    for ring in rings:
         parts = [(satellite, held) for satellite, held in landed if satellite in ring]
         arrivals = intra_orbit.broadcast_parts(schedule, ring, parts, job.ways.intra_orbit)
         end_s = max(end_s, *arrivals.values())
-    for satellite in job.system.nodes.satellites:
+    for satellite in sorted(member for ring in rings for member in ring):
         for payload in payloads:
             schedule.promise(satellite, payload, end_s)
-    return schedule.span(start_s, end_s)
+    return end_s
 
 
 def spread_need(job: Job, phase: str, index: int, payloads: Sequence[Payload]) -> list[Need]:
@@ -282,25 +186,29 @@ def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: f
 
 def fetch_need(job: Job, index: int, payload: Payload) -> list[Need]:
     """What `fetch` has to do in any case, for the bound."""
-    if job.ways.inter_orbit in MEET_ON_GROUND and len(job.rings) > 1:
+    if job.update_codec != "fp32" or (job.ways.inter_orbit in MEET_ON_GROUND and len(job.rings) > 1):
         return []
     size, everybody = {0: float(payload.size)}, (tuple(job.system.nodes.satellites),)
     return [Need("down", "deliver", index, "deliver weights", size, size, everybody)]
 
 
 def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_s: float) -> float:
-    """Average what the satellites trained: around each ring, then across the planes."""
+    """Average what the satellites trained: around each ring, then across the planes.
+
+    Satellites that are not in `updates` only receive; rings in which nobody is stay out of it.
+    """
     schedule.stage = "average in planes"
     totals: list[Held] = []
-    for ring in job.rings:
-        held = {satellite: Held(updates[satellite], start_s) for satellite in ring}
+    rings = [ring for ring in job.rings if any(satellite in updates for satellite in ring)]
+    for ring in rings:
+        held = {satellite: Held(updates[satellite], start_s) for satellite in ring if satellite in updates}
         reduced = intra_orbit.all_reduce(schedule, ring, held, job.ways.intra_orbit)
         totals.append(Held(reduced[ring[0]].payload, max(part.since_s for part in reduced.values())))
     now = schedule.span(start_s, max(total.since_s for total in totals))
     schedule.stage = "average across planes"
     combined = inter_orbit.combine(
         schedule,
-        job.rings,
+        rings,
         [Held(total.payload, now) for total in totals],
         job.ways.inter_orbit,
         intra_way=job.ways.intra_orbit,
@@ -314,9 +222,11 @@ def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_
 
 
 def average_need(job: Job, index: int, update: Payload) -> Need:
-    """What `average` has to do, for the bound."""
-    size = dict.fromkeys(range(len(job.rings)), float(update.size))
-    return Need("combine", "train", index, "average", size, size, job.rings)
+    """What `average` has to do, for the bound, in the rings in which somebody takes part."""
+    who = job.members(index)
+    rings = tuple(ring for ring in job.rings if not who.isdisjoint(ring))
+    size = dict.fromkeys(range(len(rings)), float(update.size))
+    return Need("combine", "train", index, "average", size, size, rings)
 
 
 def everyone(job: Job) -> frozenset[int]:

@@ -11,22 +11,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from orbitune.methods.averaging import average_updates, average_updates_need, require_ground
 from orbitune.methods.base import (
     Cut,
     Job,
     Round,
     Ways,
-    average,
-    average_need,
     deployed,
     fetch,
     fetch_need,
     spread,
     spread_need,
 )
-from orbitune.methods.exchange import encoder_of, exchanges_of, last_update
+from orbitune.methods.exchange import Starts, contribution_bytes, encoder_of, exchanges_of, last_update
+from orbitune.methods.exchange_needs import needs_beside, needs_of
 from orbitune.methods.stream_rounds import StreamedRounds
-from orbitune.timeline.activity import Payload
 from orbitune.timeline.bounds import Need
 from orbitune.timeline.simulate import Schedule
 
@@ -40,22 +39,33 @@ class Collaborative:
     private: tuple[str, ...] = ("image", "label")
 
     def prepare(self, job: Job) -> Job:
-        """Nothing is fixed."""
+        """Nothing is fixed.
+
+        Raises:
+            PlanError: Updates are compressed, and planes are combined without the ground.
+        """
+        require_ground(job)
         return job
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Bring embedding and head to every satellite, unless they flew with it."""
-        return spread(job, schedule, deployed(job, job.partition.front), "deploy weights", start_s)
+        return spread(job, schedule, deployed(job, job.deepest.front), "deploy weights", start_s)
 
-    def round(self, job: Job, schedule: Schedule, index: int, start_s: float) -> float:
-        """One round: as many exchanges as training needs, and the averaging of what satellites trained."""
+    def round(
+        self, job: Job, schedule: Schedule, index: int, start_s: float, starts: Starts | None = None
+    ) -> float:  # fmt: skip
+        """One round: as many exchanges as training needs, and the averaging of what satellites trained.
+
+        Args:
+            starts: Who takes part and which average each starts from; None for everybody, from the last one. The
+                satellites of their rings get the new average, which has the members as origins.
+        """
         now = start_s
-        updates: dict[int, Payload] = {}
-        for exchange in exchanges_of(job, index):
+        for exchange in exchanges_of(job, index, starts):
             now = exchange.run(schedule, now)
-            updates = {satellite: exchange.update(satellite) for satellite in job.system.nodes.satellites}
             if exchange.averaged:
-                now = average(job, schedule, updates, now)
+                updates = {satellite: exchange.update(satellite) for satellite in exchange.members}
+                now = average_updates(job, schedule, updates, exchange.sum, now)
         return now
 
     def streamed(self, job: Job, schedule: Schedule, cut: Cut) -> Round:
@@ -69,16 +79,25 @@ class Collaborative:
         return spread(job, schedule, encoder_of(job), "deliver weights", start_s)
 
     def needs(self, job: Job, rounds: int) -> list[Need]:
-        """The same steps without any schedule."""
-        needs = spread_need(job, "deploy", 0, deployed(job, job.partition.front))
-        for index in range(rounds):
-            for exchange in exchanges_of(job, index):
-                needs += exchange.needs()
+        """The same steps without any schedule.
+
+        Where late planes may be left out, all that is certain is that every plane is in the last average.
+        """
+        needs = spread_need(job, "deploy", 0, deployed(job, job.deepest.front))
+        beside: list[Need] = []
+        update, size = last_update(job), contribution_bytes(job)
+        for index in range(rounds)[-1 if job.staleness else 0 :]:
+            drawn = dict.fromkeys(sorted(job.members(index)), update) if job.taking_part else None
+            for exchange in exchanges_of(job, index, drawn):
+                needs += needs_of(exchange)
+                beside += needs_beside(exchange)
                 if exchange.averaged:
-                    needs.append(average_need(job, index, last_update(job)))
+                    needs.append(average_updates_need(job, index, update, size))
         if job.deliver_to == "server":
-            return needs + fetch_need(job, rounds, last_update(job))
-        return needs + spread_need(job, "deliver", rounds, encoder_of(job))
+            needs += fetch_need(job, rounds, update)
+        else:
+            needs += spread_need(job, "deliver", rounds, encoder_of(job))
+        return needs + beside
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,7 @@ class Reconstructed(Collaborative):
     name: str = "reconstructed"
 
     def prepare(self, job: Job) -> Job:
-        """One-way ring, maximum flow per slot, fp32; planes combined as the scenario says, for that is not known."""
-        return replace(
-            job, ways=Ways("ring", "max_flow", job.ways.inter_orbit, job.ways.slot_s), codec="fp32", overlap="none"
-        )
+        """One-way ring, maximum flow per slot, fp32, no cache; planes are combined as the scenario says."""
+        ways = Ways("ring", "max_flow", job.ways.inter_orbit, job.ways.slot_s)
+        plain = replace(job, codec="fp32", update_codec="fp32", overlap="none", cache="none", placement="ground")
+        return replace(plain, ways=ways)

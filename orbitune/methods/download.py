@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orbitune.methods.base import (
-    LABEL_BYTES,
     Cut,
     Job,
     Round,
@@ -17,9 +16,9 @@ from orbitune.methods.base import (
     spread,
     spread_need,
 )
-from orbitune.methods.onboard import sample_flops
+from orbitune.methods.cache import Uses
 from orbitune.methods.stream_whole import bring_in_parts
-from orbitune.model.partition import largest_activation, params_bytes, saved_bytes
+from orbitune.model.partition import forward_flops, largest_activation, saved_bytes
 from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.bounds import Need
 from orbitune.timeline.simulate import Schedule
@@ -34,8 +33,9 @@ class Download:
     private: tuple[str, ...] = ()
 
     def prepare(self, job: Job) -> Job:
-        """Nothing is fixed."""
-        return job
+        """No weights are averaged and nothing is cut; with a cache, features are kept where they can be."""
+        cache = "features" if job.cache == "features" else "none"
+        return replace(job, cache=cache, satellite_cuts=(), update_codec="fp32")
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """The satellites need nothing."""
@@ -63,7 +63,9 @@ class Download:
         server = job.system.nodes.server
         needs = [payload for row in _payloads(job).values() for payload in row]
         made = _model(job, index)
-        end_s = schedule.compute(server, _round_flops(job), now, needs, (made,), _memory(job))
+        kept, new = _features(job, index)
+        makes = (made, *new)
+        end_s = schedule.compute(server, _round_flops(job, index), now, (*needs, *kept), makes, _memory(job, index))
         return schedule.span(now, end_s)
 
     def deliver(self, job: Job, schedule: Schedule, start_s: float) -> float:
@@ -72,13 +74,16 @@ class Download:
 
     def needs(self, job: Job, rounds: int) -> list[Need]:
         """The same steps without any schedule."""
-        each = job.partition.profile.sample_bytes + LABEL_BYTES
+        each = job.partition.profile.sample_bytes + job.label_bytes
         images = per_pool(job, each, job.samples)
         server = job.system.nodes.server
         grain = dict.fromkeys(images, each)
         needs = [Need("down", "train", 0, "bring down images", images, grain, job.pools)]
-        work, step = {server: _round_flops(job)}, {server: sample_flops(job)}
-        needs += [Need("compute", "train", index, "train on the ground", work, step) for index in range(rounds)]
+        step = {server: job.head_flops if job.cache == "features" else sample_flops(job)}
+        needs += [
+            Need("compute", "train", index, "train on the ground", {server: _round_flops(job, index)}, step)
+            for index in range(rounds)
+        ]
         return needs + spread_need(job, "deliver", rounds, _delivered(job))
 
 
@@ -87,25 +92,58 @@ def _payloads(job: Job) -> dict[int, tuple[Payload, Payload]]:
 
 
 def _model(job: Job, version: int) -> Payload:
-    trained = job.trained(job.partition.parts)
-    return whole("model", everyone(job), version, job.partition.head.params_bytes + params_bytes(trained))
+    trained = job.trained_bytes(job.partition.parts)
+    return whole("model", everyone(job), version, job.partition.head.params_bytes + trained)
 
 
 def _delivered(job: Job) -> tuple[Payload, ...]:
+    """What trained, and what never left the server: all that is frozen; with adapters, all but these."""
     if job.deliver_to == "server":
         return ()
     parts = job.partition.parts
-    frozen = parts[: len(parts) - len(job.trained(parts))]
+    frozen = parts if job.trains == "lora" else parts[: len(parts) - len(job.trained(parts))]
     return (_model(job, job.rounds - 1), *lacking(job, (), frozen))
 
 
-def _round_flops(job: Job) -> float:
-    return sample_flops(job) * job.local_steps * sum(job.batch)
+def sample_flops(job: Job) -> float:
+    """Training FLOPs of one sample through the whole model: forward, and backward through what trains."""
+    parts = job.partition.parts
+    return forward_flops(parts) + job.backward_flops(parts) + job.head_flops
 
 
-def _memory(job: Job) -> float:
-    """The union batch is worked through satellite by satellite, gradients added up."""
+def _batches(job: Job) -> int:
+    return job.local_steps * job.accumulate
+
+
+def _uses(job: Job, index: int) -> Uses:
+    return job.uses.of(index * _batches(job), (index + 1) * _batches(job))
+
+
+def _round_flops(job: Job, index: int) -> float:
+    samples = _batches(job) * sum(job.batch)
+    if job.cache == "none":
+        return sample_flops(job) * samples
+    return forward_flops(job.partition.parts) * sum(_uses(job, index).new) + job.head_flops * samples
+
+
+def _features(job: Job, index: int) -> tuple[list[Payload], list[Payload]]:
+    """Features that the server keeps from before, and those that it makes; by satellite, in the order of first uses."""
+    if job.cache == "none":
+        return [], []
+    each, uses = round(job.partition.profile.feature_bytes), _uses(job, index)
+    kept, made = [], []
+    for satellite, (new, before) in enumerate(zip(uses.new, uses.before, strict=True)):
+        if new + before:
+            features = whole("feature", {satellite}, 0, each * (new + before))
+            kept += [features.part(0, each * before)] if before else []
+            made += [features.part(each * before, features.size)] if new else []
+    return kept, made
+
+
+def _memory(job: Job, index: int) -> float:
+    """The union batch is worked through satellite by satellite, gradients added up; cached features stay."""
     parts = job.partition.parts
     each = largest_activation(parts) if job.trains == "head" else saved_bytes(parts)
     needed = job.training_memory(parts) + each * max(job.batch)
+    needed += sum(payload.size for payloads in _features(job, index) for payload in payloads)
     return job.require_memory(job.system.nodes.server, needed, "training the whole model on the ground")

@@ -12,15 +12,15 @@ do not overlap. It goes on from where it is in the next round.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
-from orbitune.methods.base import Cut, Job, initial_weights, raw
-from orbitune.methods.exchange import Exchange, exchanges_of, model_of
+from orbitune.methods.base import Cut, Job, raw
+from orbitune.methods.exchange import Exchange, exchanges_of
 from orbitune.methods.stream_average import Averaging
+from orbitune.methods.stream_chunks import Batches, Chunk, HeadStep, Place
 from orbitune.methods.stream_queue import Gate, Queue, Work
 from orbitune.methods.stream_routes import Cable, Down, Routes, Up, follow
-from orbitune.model.partition import backward_flops, forward_flops
+from orbitune.methods.stream_stock import Stocks
 from orbitune.timeline.activity import Held, Payload
 from orbitune.timeline.simulate import Schedule
 
@@ -30,44 +30,21 @@ DEPTH = 1
 """Our choice: so many exchanges may be begun beside the one that trains; two gained nothing on the demos."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A micro-batch: samples `first` to `last` of one satellite in one exchange."""
-
-    version: int
-    satellite: int
-    first: int
-    last: int
-
-    @property
-    def samples(self) -> int:
-        """How many."""
-        return self.last - self.first
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far a micro-batch of a later round has come: as what, where, since when, and which way round it goes."""
-
-    kind: str
-    node: int
-    since_s: float
-    heading: int = 0
-
-
 class StreamedRounds:
-    """The rounds of one job on one schedule. `places` is what was done ahead; `kept` the samples whose activations the
-    server keeps."""
+    """The rounds of one job on one schedule. `places` is what was done ahead; `kept_bytes` the activations that the
+    server keeps; `stocks` what stays for good, with a cache."""
 
     def __init__(self, job: Job, schedule: Schedule, cut: Cut) -> None:
         self.job, self.schedule, self.cut = job, schedule, cut
         self.routes = Routes(job, schedule)
         self.places: dict[Chunk, Place] = {}
-        self.kept = 0
+        self.kept_bytes = 0.0
+        self.stocks = Stocks()
 
     def round(self, index: int, start_s: float) -> float:
         """Book one round, and of the next what can be done meanwhile."""
         self.schedule.stage = STAGE
+        self.stocks.forget()
         own = exchanges_of(self.job, index)
         later = self._later(index)
         queue = Queue(2 * own[-1].version + 1)
@@ -90,13 +67,6 @@ class StreamedRounds:
         rounds = range(index + 1, min(index + 1 + DEPTH, self.job.rounds))
         return [exchange for later in rounds for exchange in exchanges_of(self.job, later)][:DEPTH]
 
-    def chunks(self, exchange: Exchange, satellite: int) -> list[Chunk]:
-        """The micro-batches of one satellite."""
-        count = exchange.counts[satellite]
-        parts = min(self.cut.parts, count)
-        edges = [count * number // parts for number in range(parts + 1)]
-        return [Chunk(exchange.version, satellite, *pair) for pair in pairwise(edges)]
-
 
 class Flow:
     """The micro-batches of one exchange on their way. Gates stand for what they wait for; those of a later round stay
@@ -114,12 +84,13 @@ class Flow:
         self.ends_round = False
         self.urgency = 2 * exchange.version
         satellites = self.job.system.nodes.satellites
-        self.chunks = {satellite: rounds.chunks(exchange, satellite) for satellite in satellites}
+        self.batches = Batches(exchange)
+        self.chunks = {satellite: self.batches.chunks(satellite, rounds.cut.parts) for satellite in satellites}
         self.weights = {satellite: Gate() for satellite in satellites}
         self.encoder = {satellite: Gate() for satellite in satellites}
         self.steps_left = {satellite: len(chunks) for satellite, chunks in self.chunks.items()}
         self.heads_left, self.passes_left = dict(self.steps_left), dict(self.steps_left)
-        self.averaging = Averaging(self.job, self.schedule, queue, self.urgency, self._averaged)
+        self.averaging = Averaging(self.job, self.schedule, queue, self.urgency, self._averaged, exchange.sum)
         self.done_s: dict[str, float] = {}
         if not exchange.rest_trains:
             self._open(self.encoder, satellites, 0.0)
@@ -133,23 +104,28 @@ class Flow:
 
     def begin(self, start_s: float) -> None:
         """Set all micro-batches going, each from where it is."""
-        self.exchange.server_cost(forward=True)  # refuses what does not fit
+        self.exchange.ground.cost(forward=True)  # refuses what does not fit
         for satellite, chunks in self.chunks.items():
             for chunk in chunks:
                 place = self.rounds.places.pop(chunk, None)
                 if place is not None:
                     self._resume(chunk, place, max(place.since_s, start_s))
+                elif not self.batches.crosses(chunk):
+                    self._landed(chunk, start_s)
                 elif self.exchange.front_trains:
                     self.weights[satellite].when(self._embedder(chunk, start_s))
                 else:
                     self._embed(chunk, start_s)
+        if self.job.cache == "features":
+            for satellite in self.exchange.members:
+                self.weights[satellite].when(self._stepper(satellite))
 
     def _resume(self, chunk: Chunk, place: Place, ready_s: float) -> None:
         node, satellite = place.node, chunk.satellite
         if place.kind == "embedding" and node == self.server:
             self._landed(chunk, ready_s)
         elif place.kind == "embedding" and node in self.job.system.nodes.stations:
-            payload = self._part("embedding", chunk)
+            payload = self.batches.part("embedding", chunk)
             then = self._then(self._landed, chunk)
             self.queue.add(Cable(self.rounds.routes, self._urgency(place.kind), node, payload, ready_s, then))
         elif place.kind == "embedding":
@@ -157,7 +133,7 @@ class Flow:
         elif node == self.server:
             self._up("feature", chunk, ready_s, self._returned)
         else:
-            follow(self.queue, self.rounds.routes, self._urgency(place.kind), self._part("feature", chunk), node,
+            follow(self.queue, self.rounds.routes, self._urgency(place.kind), self.batches.part("feature", chunk), node,
                    satellite, ready_s, self._then(self._returned, chunk), self._mover("feature", chunk),
                    place.heading)  # fmt: skip
 
@@ -167,11 +143,10 @@ class Flow:
         return lambda since_s: self._embed(chunk, max(start_s, since_s))
 
     def _embed(self, chunk: Chunk, ready_s: float) -> None:
-        weights = initial_weights(self.job, self.job.partition.front)
-        before = self.exchange.before if self.exchange.front_trains else weights
-        needs = (raw(self.job, chunk.satellite)[0], before)
-        self._on_board("embed", chunk, forward_flops(self.job.partition.front), ready_s, needs,
-                       lambda: (self._part("embedding", chunk),), self._embedded)  # fmt: skip
+        satellite = chunk.satellite
+        self._on_board("embed", chunk, self.exchange.embed_flops(satellite), ready_s,
+                       self.exchange.embed_needs(satellite), lambda: (self.batches.part("embedding", chunk),),
+                       self._embedded)  # fmt: skip
 
     def _embedded(self, chunk: Chunk, since_s: float) -> None:
         self._note("embedding", chunk, chunk.satellite, since_s, 0)
@@ -179,19 +154,40 @@ class Flow:
 
     def _landed(self, chunk: Chunk, since_s: float) -> None:
         self._note("embedding", chunk, self.server, since_s, 0)
+        if not self.exchange.keeps_embeddings:
+            self._when_encoder(chunk, since_s)
+            return
+        stock = self.rounds.stocks[chunk.satellite]
+        if self.batches.crosses(chunk):
+            before = self.exchange.uses.before[chunk.satellite]
+            stock.land(before + chunk.first, before + chunk.last, since_s)
+            self._when_encoder(chunk, since_s)
+        else:
+            stock.when(
+                self.batches.crossed_before(chunk.satellite),
+                lambda there_s: self._when_encoder(chunk, max(there_s, since_s)),
+            )
+
+    def _when_encoder(self, chunk: Chunk, since_s: float) -> None:
         self.encoder[chunk.satellite].when(lambda open_s: self._encode(chunk, max(open_s, since_s)))
 
     def _encode(self, chunk: Chunk, ready_s: float) -> None:
-        def memory() -> float:
-            kept = chunk.samples
-            if self.exchange.keeps_all:
-                kept = self.rounds.kept = self.rounds.kept + chunk.samples
-            return self.exchange.server_memory(kept, chunk.samples)
+        needs, makes = (self.batches.embeddings(chunk),), (self.batches.part("feature", chunk),)
 
-        flops = forward_flops(self.job.partition.rest) * chunk.samples
-        needs, makes = (self._part("embedding", chunk),), (self._part("feature", chunk),)
+        def memory() -> float:
+            held = self.exchange.ground.held_bytes(chunk.satellite) * chunk.samples
+            if self.exchange.ground.keeps_all:
+                held = self.rounds.kept_bytes = self.rounds.kept_bytes + held
+            return self._server_memory(chunk, held, needs)
+
+        flops = self.exchange.ground.encode_flops(chunk.satellite) * chunk.samples
         self.queue.add(Work(self.schedule, self.urgency, self.server, flops, ready_s, needs, lambda: makes, memory,
                             self._then(self._encoded, chunk)))  # fmt: skip
+
+    def _server_memory(self, chunk: Chunk, held: float, needs: tuple[Payload, ...]) -> float:
+        working = self.exchange.ground.working_bytes(chunk.satellite) * chunk.samples
+        stock = sum(payload.size for payload in needs if self.exchange.keeps(payload.kind))
+        return self.exchange.ground.memory(held, working, self.exchange.keeps_embeddings * stock)
 
     def _encoded(self, chunk: Chunk, since_s: float) -> None:
         self._note("feature", chunk, self.server, since_s, 0)
@@ -199,18 +195,43 @@ class Flow:
 
     def _returned(self, chunk: Chunk, since_s: float) -> None:
         self._note("feature", chunk, chunk.satellite, since_s, 0)
-        self.weights[chunk.satellite].when(lambda open_s: self._head(chunk, max(open_s, since_s)))
+        if self.job.cache == "features":
+            before = self.exchange.uses.before[chunk.satellite]
+            self.rounds.stocks[chunk.satellite].land(before + chunk.first, before + chunk.last, since_s)
+        else:
+            self.weights[chunk.satellite].when(lambda open_s: self._head(chunk, max(open_s, since_s)))
+
+    # -- head steps on features that stay ------------------------------------------------------------------------------
+
+    def _stepper(self, satellite: int) -> Callable[[float], None]:
+        return lambda open_s: self._step(satellite, self.batches.head_steps(satellite), open_s)
+
+    def _step(self, satellite: int, steps: list[HeadStep], ready_s: float) -> None:
+        """One after the other, each as soon as the new samples of its batches are there."""
+        if not steps:
+            self.averaging.add(satellite, self.exchange.update(satellite), ready_s)
+            return
+        step, *later = steps
+
+        def book(there_s: float) -> None:
+            self.queue.add(Work(self.schedule, self.urgency, satellite, step.flops, max(ready_s, there_s), step.needs,
+                                lambda: step.makes, lambda: step.memory_bytes,
+                                lambda end_s: self._step(satellite, later, end_s)))  # fmt: skip
+
+        self.rounds.stocks[satellite].when(step.count, book)
+
+    # -- what is not kept ----------------------------------------------------------------------------------------------
 
     def _head(self, chunk: Chunk, ready_s: float) -> None:
         exchange, satellite = self.exchange, chunk.satellite
 
         def makes() -> tuple[Payload, ...]:
             self.heads_left[satellite] -= 1
-            gradient = (self._part("feature_gradient", chunk),) if exchange.rest_trains else ()
+            gradient = (self.batches.part("feature_gradient", chunk),) if exchange.rest_trains else ()
             last = not self.heads_left[satellite] and exchange.averaged and not exchange.front_trains
             return (*gradient, exchange.update(satellite)) if last else gradient
 
-        needs = (self._part("feature", chunk), raw(self.job, satellite)[1], exchange.before)
+        needs = (self.batches.part("feature", chunk), raw(self.job, satellite)[1], exchange.start_of(satellite))
         self._on_board("head step", chunk, self.job.head_flops, ready_s, needs, makes, self._stepped)
 
     def _stepped(self, chunk: Chunk, since_s: float) -> None:
@@ -220,22 +241,23 @@ class Flow:
             self._count(chunk, since_s)
 
     def _backward(self, chunk: Chunk, ready_s: float) -> None:
-        exchange, rest = self.exchange, self.job.partition.rest
+        exchange, satellite = self.exchange, chunk.satellite
+        again = (self.batches.embeddings(chunk),) if exchange.ground.recomputes else ()
+        needs = (self.batches.part("feature_gradient", chunk), *again)
 
         def makes() -> tuple[Payload, ...]:
-            self.passes_left[chunk.satellite] -= 1
-            return (self._part("embedding_gradient", chunk),) if exchange.front_trains else ()
+            self.passes_left[satellite] -= 1
+            return (self.batches.part("embedding_gradient", chunk),) if exchange.front_trains else ()
 
         def memory() -> float:
-            kept = self.rounds.kept if exchange.keeps_all else chunk.samples
-            self.rounds.kept -= chunk.samples if exchange.keeps_all else 0
-            return exchange.server_memory(kept, chunk.samples)
+            held = exchange.ground.held_bytes(satellite) * chunk.samples
+            kept = self.rounds.kept_bytes if exchange.ground.keeps_all else held
+            self.rounds.kept_bytes -= held if exchange.ground.keeps_all else 0.0
+            return self._server_memory(chunk, kept, again)
 
-        again = (self._part("embedding", chunk),) if exchange.recomputes else ()
-        each = backward_flops(rest) + exchange.recomputes * forward_flops(rest)
-        needs = (self._part("feature_gradient", chunk), *again)
-        self.queue.add(Work(self.schedule, self.urgency, self.server, each * chunk.samples, ready_s, needs, makes,
-                            memory, self._then(self._passed, chunk)))  # fmt: skip
+        flops = exchange.ground.rest_backward_flops(satellite) * chunk.samples
+        self.queue.add(Work(self.schedule, self.urgency, self.server, flops, ready_s, needs, makes, memory,
+                            self._then(self._passed, chunk)))  # fmt: skip
 
     def _passed(self, chunk: Chunk, since_s: float) -> None:
         if self.exchange.front_trains:
@@ -250,11 +272,13 @@ class Flow:
         if not self.exchange.averaged:
             self._finish("encoder", ready_s)
             return
-        satellites = self.job.system.nodes.satellites
-        needs = tuple(self.exchange.data("feature_gradient", satellite) for satellite in satellites)
-        makes = (model_of(self.job, self.exchange.version),)
+        makes = self.exchange.model()
+        if not makes:
+            self._encoder_updated(ready_s)
+            return
+        needs = tuple(self.exchange.data("feature_gradient", satellite) for satellite in self.exchange.members)
         self.queue.add(Work(self.schedule, self.urgency, self.server, 0.0, ready_s, needs, lambda: makes,
-                            lambda: self.exchange.server_memory(0, 0), self._encoder_updated))  # fmt: skip
+                            lambda: self.exchange.ground.memory(0.0, 0.0), self._encoder_updated))  # fmt: skip
 
     def _encoder_updated(self, since_s: float) -> None:
         self._open_after("encoder", self.job.system.nodes.satellites, since_s)
@@ -265,8 +289,8 @@ class Flow:
             last = self.steps_left[chunk.satellite] == 1 and self.exchange.averaged
             return (self.exchange.update(chunk.satellite),) if last else ()
 
-        each = backward_flops(self.job.trained(self.job.partition.front))
-        needs = (self._part("embedding_gradient", chunk),)
+        each = self.exchange.front_backward_flops(chunk.satellite)
+        needs = (self.batches.part("embedding_gradient", chunk),)
         self._on_board("embedding backward", chunk, each, ready_s, needs, makes, self._count)
 
     # -- the end of an exchange ----------------------------------------------------------------------------------------
@@ -313,11 +337,6 @@ class Flow:
 
     # -- how -----------------------------------------------------------------------------------------------------------
 
-    def _part(self, kind: str, chunk: Chunk) -> Payload:
-        """The bytes of a micro-batch."""
-        total, count = self.exchange.data(kind, chunk.satellite), self.exchange.counts[chunk.satellite]
-        return total.part(total.size * chunk.first // count, total.size * chunk.last // count)
-
     def _urgency(self, kind: str) -> int:
         """Older exchanges go first; within one, what has been encoded already goes before embeddings."""
         return self.urgency + (kind == "embedding")
@@ -349,11 +368,12 @@ class Flow:
         self, kind: str, chunk: Chunk, ready_s: float, then: Callable[[Chunk, float], None], here: int = -1,
         heading: int = 0,
     ) -> None:  # fmt: skip
-        payload, owner = self._part(kind, chunk), chunk.satellite
+        payload, owner = self.batches.part(kind, chunk), chunk.satellite
         step = Down(self.queue, self.rounds.routes, self._urgency(kind), payload, owner if here < 0 else here, ready_s,
                     self._then(then, chunk), self._mover(kind, chunk), heading, owner if heading else -1)  # fmt: skip
         self.queue.add(step)
 
     def _up(self, kind: str, chunk: Chunk, ready_s: float, then: Callable[[Chunk, float], None]) -> None:
-        self.queue.add(Up(self.queue, self.rounds.routes, self._urgency(kind), self._part(kind, chunk), chunk.satellite,
-                          ready_s, self._then(then, chunk), self._mover(kind, chunk)))  # fmt: skip
+        payload = self.batches.part(kind, chunk)
+        self.queue.add(Up(self.queue, self.rounds.routes, self._urgency(kind), payload, chunk.satellite, ready_s,
+                          self._then(then, chunk), self._mover(kind, chunk)))  # fmt: skip

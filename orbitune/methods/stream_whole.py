@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
+from orbitune.methods.averaging import Sum
 from orbitune.methods.base import Job
 from orbitune.methods.stream_average import Averaging
 from orbitune.methods.stream_queue import Queue, Work
@@ -17,30 +20,47 @@ URGENCY = 0
 """Everything belongs to one round."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """A computation on board: FLOPs, what it needs, what it makes and the memory that it takes."""
+
+    flops: float
+    needs: tuple[Payload, ...]
+    makes: tuple[Payload, ...]
+    memory_bytes: float
+
+
 def train_and_average(
-    job: Job,
-    schedule: Schedule,
-    flops: Mapping[int, float],
-    needs: Callable[[int], tuple[Payload, ...]],
-    updates: Mapping[int, Payload],
-    memory_bytes: Mapping[int, float],
-    start_s: float,
+    job: Job, schedule: Schedule, tasks: Mapping[int, Sequence[Task]], made: Sum, start_s: float
 ) -> float:
-    """Each satellite trains; a ring averages as soon as its own members are done. Returns the end in seconds."""
+    """Each satellite does its tasks in turn; a ring averages as soon as its own members are done.
+
+    Args:
+        tasks: Of each satellite; the last one makes its contribution to the average.
+        made: The average.
+
+    Returns:
+        The end in seconds.
+    """
     schedule.stage = "train and average, streamed"
     queue = Queue(URGENCY)
 
     def averaged(combined: dict[int, Held], end_s: float) -> None:
         queue.until_s = end_s
 
-    averaging = Averaging(job, schedule, queue, URGENCY, averaged)
+    averaging = Averaging(job, schedule, queue, URGENCY, averaged, made)
 
-    def trained(satellite: int) -> Callable[[float], None]:
-        return lambda since_s: averaging.add(satellite, updates[satellite], since_s)
+    def begin(satellite: int, number: int, ready_s: float) -> None:
+        own = tasks[satellite]
+        if number == len(own):
+            averaging.add(satellite, own[-1].makes[0], ready_s)
+            return
+        task = own[number]
+        queue.add(Work(schedule, URGENCY, satellite, task.flops, ready_s, task.needs, _always(task.makes),
+                       _always(task.memory_bytes), partial(begin, satellite, number + 1)))  # fmt: skip
 
-    for satellite, amount in flops.items():
-        queue.add(Work(schedule, URGENCY, satellite, amount, start_s, needs(satellite), _always((updates[satellite],)),
-                       _always(memory_bytes[satellite]), trained(satellite)))  # fmt: skip
+    for satellite in tasks:
+        begin(satellite, 0, start_s)
     queue.run()
     return schedule.span(start_s, queue.until_s)
 

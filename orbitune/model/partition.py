@@ -7,12 +7,14 @@ extra values per trained parameter and plain SGD none (Loshchilov and Hutter, ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from orbitune.errors import PlanError
 from orbitune.model.profile import ModelProfile, PartProfile
 
-TRAINS = ("head", "encoder", "full")
-"""What is fine-tuned: the head; head and encoder blocks (the embedding stays frozen); or everything."""
+TRAINS = ("head", "lora", "encoder", "full")
+"""What is fine-tuned: the head; head and adapters in the blocks; head, blocks and last norm (the embedding stays
+frozen); or everything."""
 
 OPTIMIZER_COPIES = {"sgd": 0, "adamw": 2}
 """Extra values kept per trained parameter (momentum counts one more, and is added by the caller)."""
@@ -45,12 +47,13 @@ class Partition:
     """A model cut in two: embedding and the first `cut` blocks in front, the rest behind.
 
     The front and the head live on every satellite, the rest on the ground server. A method that keeps everything on
-    board uses the same object and adds both sides.
+    board uses the same object and adds both sides. With a `lora_rank` above 0 every block has adapters of that rank.
     """
 
     profile: ModelProfile
     head: Head
     cut: int
+    lora_rank: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.cut <= len(self.profile.blocks):
@@ -59,15 +62,22 @@ class Partition:
                 f"allowed are 0 (after the embedding) to {len(self.profile.blocks)}"
             )
 
+    @cached_property
+    def blocks(self) -> tuple[PartProfile, ...]:
+        """The encoder blocks, with their adapters."""
+        if not self.lora_rank:
+            return self.profile.blocks
+        return tuple(block.with_lora(self.lora_rank) for block in self.profile.blocks)
+
     @property
     def front(self) -> tuple[PartProfile, ...]:
         """Parts on the satellite: the embedding and the first `cut` blocks."""
-        return (self.profile.embedding, *self.profile.blocks[: self.cut])
+        return (self.profile.embedding, *self.blocks[: self.cut])
 
     @property
     def rest(self) -> tuple[PartProfile, ...]:
         """Parts on the server: the remaining blocks, the final norm and pooling."""
-        return (*self.profile.blocks[self.cut :], self.profile.final)
+        return (*self.blocks[self.cut :], self.profile.final)
 
     @property
     def parts(self) -> tuple[PartProfile, ...]:
@@ -79,6 +89,11 @@ class Partition:
         """fp32 bytes of one sample's activations at the cut."""
         return self.front[-1].activation_bytes
 
+    @property
+    def wire_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's activations at the cut: tokens and width."""
+        return self.front[-1].shape
+
 
 def forward_flops(parts: tuple[PartProfile, ...]) -> float:
     """Forward FLOPs of one sample through the parts."""
@@ -88,6 +103,11 @@ def forward_flops(parts: tuple[PartProfile, ...]) -> float:
 def backward_flops(parts: tuple[PartProfile, ...]) -> float:
     """Backward FLOPs of one sample through the parts."""
     return sum(part.flops_backward for part in parts)
+
+
+def adapter_bytes(parts: tuple[PartProfile, ...]) -> float:
+    """Adapters of the parts, fp32."""
+    return sum(part.adapter_bytes for part in parts)
 
 
 def params_bytes(parts: tuple[PartProfile, ...]) -> float:

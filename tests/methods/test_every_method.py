@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from orbitune.errors import PlanError
-from orbitune.experiment import Mission, Planned, Request, add_ratios, plan_method, prepare, result_row, start
+from orbitune.experiment import Request, start
 from orbitune.methods import METHODS
+from orbitune.mission import Mission, prepare
+from orbitune.plans import Planned, add_ratios, plan_method, result_row
 from orbitune.scenario.load import load
 from orbitune.timeline.activity import PHASES
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from orbitune.experiment import Mission, job_of, prepare
+from orbitune.mission import Mission, job_of, prepare
 from orbitune.methods import METHODS, Job, planning
 from orbitune.methods.base import Cut
 from orbitune.methods.stream_queue import Call, Gate, Queue

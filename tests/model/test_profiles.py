@@ -66,7 +66,7 @@ def test_reading_leaves_the_content_alone() -> None:
         "source": "test",
         "chip_px": 8,
         "sample_bytes": 1.0,
-        "feature_width": 1,
+        "feature_shape": [1],
         "embedding": part,
         "blocks": {"repeat": 2} | part,
         "final": part,
