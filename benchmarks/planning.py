@@ -11,8 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from record import Row, record
 
-from orbitune.experiment import Mission, job_of, prepare
 from orbitune.methods import METHODS, plan
+from orbitune.mission import Mission, job_of, prepare
 from orbitune.scenario.load import load
 from orbitune.timeline.bounds import lower_bound
 from orbitune.timeline.verify import verify

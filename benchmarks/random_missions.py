@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.experiment import Mission, prepare
 from orbitune.methods.base import FP32_BYTES
+from orbitune.mission import Mission, prepare
 from orbitune.scenario.build import partition
 from orbitune.scenario.link_keys import Fault, Links
 from orbitune.scenario.load import load

@@ -31,9 +31,9 @@ from record import Row, record, table
 from strategy_trials import Trial, trials
 
 from orbitune.errors import PlanError, TimelineRejected
-from orbitune.experiment import Mission, job_of, prepare
 from orbitune.methods import METHODS, Job, Ways, plan
 from orbitune.methods.exchange import exchanges_of
+from orbitune.mission import Mission, job_of, prepare
 from orbitune.scenario.load import load
 from orbitune.strategies.quickest import Quickest
 from orbitune.strategies.quickest_gather import gather_down

@@ -15,15 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbitune.experiment import Mission as Mission
-    from orbitune.experiment import Planned as Planned
     from orbitune.experiment import Request as Request
     from orbitune.experiment import execute as execute
-    from orbitune.experiment import plan_method as plan_method
-    from orbitune.experiment import plan_only as plan_only
-    from orbitune.experiment import prepare as prepare
     from orbitune.experiment import start as start
     from orbitune.methods import METHODS as METHODS
+    from orbitune.mission import Mission as Mission
+    from orbitune.mission import prepare as prepare
+    from orbitune.plans import Planned as Planned
+    from orbitune.plans import plan_method as plan_method
+    from orbitune.plans import plan_only as plan_only
     from orbitune.report import write_report as write_report
     from orbitune.runs import RunFolder as RunFolder
     from orbitune.scenario.load import load as load
@@ -35,17 +35,17 @@ __version__ = "0.1.0"
 
 _HOME = {
     "METHODS": "methods",
-    "Mission": "experiment",
-    "Planned": "experiment",
+    "Mission": "mission",
+    "Planned": "plans",
     "Request": "experiment",
     "RunFolder": "runs",
     "Timeline": "timeline.activity",
     "execute": "experiment",
     "load": "scenario.load",
     "lower_bound": "timeline.bounds",
-    "plan_method": "experiment",
-    "plan_only": "experiment",
-    "prepare": "experiment",
+    "plan_method": "plans",
+    "plan_only": "plans",
+    "prepare": "mission",
     "start": "experiment",
     "verify": "timeline.verify",
     "write_report": "report",

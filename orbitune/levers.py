@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orbitune.cost.system import System
-from orbitune.experiment import Mission, plan_method
 from orbitune.links.contacts import KINDS
+from orbitune.mission import Mission
+from orbitune.plans import plan_method
 
 Change = Callable[[System], System]
 
@@ -46,7 +47,9 @@ def _terminals(system: System) -> System:
 
 
 def _satellites(system: System) -> System:
-    return replace(system, satellite=replace(system.satellite, flops_per_s=2.0 * system.satellite.flops_per_s))
+    computers = (system.satellite, *system.satellites)
+    one, *each = (replace(computer, flops_per_s=2.0 * computer.flops_per_s) for computer in computers)
+    return replace(system, satellite=one, satellites=tuple(each))
 
 
 def _server(system: System) -> System:

@@ -23,8 +23,10 @@ from typing import Any
 from orbitune.errors import InputError, OrbituneError, RunError
 from orbitune.files import remove_leftovers
 from orbitune.imagery.imagery import Selection
+from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.spec import LearnSpec
 from orbitune.runs import RunFolder
+from orbitune.timeline.participation import TakingPart
 
 Row = dict[str, Any]
 
@@ -34,17 +36,17 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a run: where it is kept, what is learned from what, and when its rounds end."""
+    """One training of a run: where it is kept, what is learned from what, when its rounds end and who takes part."""
 
     run: Path
     label: str
     spec: LearnSpec
-    model: str
-    weights: str
+    model: ModelSpec
     selection: Selection
     num_satellites: int
     start_s: float
     round_ends_s: tuple[float, ...]
+    participation: tuple[TakingPart, ...] | None = None
 
     @property
     def metrics(self) -> str:
@@ -91,9 +93,7 @@ def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) ->
     remove_leftovers(training.checkpoint)
     done = checkpoint.rounds_done(training.checkpoint) if training.checkpoint.is_file() else 0
     run.keep_rows(training.metrics, _rows_before(training, done))
-    learner = session.start(
-        training.spec, training.model, training.weights, training.selection, training.num_satellites
-    )
+    learner = session.start(training.spec, training.model, training.selection, training.num_satellites)
     if training.checkpoint.is_file():
         checkpoint.load(training.checkpoint, learner)
 
@@ -104,7 +104,7 @@ def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) ->
         run.append(training.metrics, row)
         checkpoint.save(training.checkpoint, learner, record.round)
 
-    rounds.train(learner, training.start_s, training.round_ends_s, done, on_round)
+    rounds.train(learner, training.start_s, training.round_ends_s, done, on_round, training.participation)
 
 
 def _rows_before(training: Training, done: int) -> list[Row]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orbitune import __version__
+from orbitune.cli.privacy_command import privacy
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
 from orbitune.files import write_whole
 from orbitune.runs import SCHEMA_VERSION
@@ -124,8 +125,9 @@ def new(folder: Path | None, preset: str, listing: bool, as_json: bool) -> None:
 def check(scenario: str | None, sets: Sequence[str], as_json: bool) -> None:
     """Read a scenario, say what it means in words, and find what would stop it."""
     from orbitune.cli import console
-    from orbitune.experiment import first_round, prepare
     from orbitune.links.summary import key_figures
+    from orbitune.mission import prepare
+    from orbitune.plans import first_round
     from orbitune.scenario.text import describe, fingerprint
 
     loaded = _load(scenario, sets)
@@ -192,8 +194,9 @@ def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, as_csv: b
 def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, as_json: bool) -> None:
     """Plan methods without training: time, bound, where it goes, what would help. Needs no torch."""
     from orbitune.cli import console
-    from orbitune.experiment import planned_rows, prepare
     from orbitune.levers import levers
+    from orbitune.mission import prepare
+    from orbitune.plans import planned_rows
 
     loaded = _load(scenario, sets)
     mission = prepare(loaded)
@@ -248,6 +251,26 @@ def compare(
     console.show(content | {"run": str(run.path)}, as_json, console.results_table)
     if not as_json:
         click.echo(f"report: {report_path}")
+
+
+@main.command()
+@_scenario
+@_set
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there.")
+def profile(scenario: str | None, sets: Sequence[str], out: Path | None) -> None:
+    """What the scenario's model costs, part by part, as JSON that model.profile reads; measured where it has to be."""
+    from orbitune.mission import profile_of
+    from orbitune.model.profile import profile_to_json
+
+    text = profile_to_json(profile_of(_load(scenario, sets)))
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        write_whole(out, text.encode())
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror}") from error
+    click.echo(f"wrote {out}", err=True)
 
 
 @main.command()
@@ -335,3 +358,6 @@ def _need_torch() -> None:
             f"training needs {' and '.join(missing)}: install torch==2.13.0 first, then orbitune[train]; "
             "`orbitune plan` works without"
         )
+
+
+main.add_command(privacy)

@@ -11,20 +11,16 @@ from pathlib import Path
 
 from orbitune.cost.system import Computer, Radios, System, Terminals
 from orbitune.errors import PlanError
-from orbitune.imagery.chips import CLASSES
 from orbitune.links.contacts import ContactPlan, Nodes
 from orbitune.links.faults import Outage, without
 from orbitune.links.isl import IslSpec
 from orbitune.links.plan import LinkSpec, find_contacts
 from orbitune.links.rates import FixedRate, OpticalRate, RateModel, RfRate
 from orbitune.links.weather import attenuation_table
-from orbitune.model.partition import Head, Partition
-from orbitune.model.profile import load_profile
 from orbitune.orbit import geometry
 from orbitune.orbit.catalogue import catalogue, read_elements
 from orbitune.orbit.constellation import WALKER_KINDS, Constellation, WalkerShell, build_walker, join
 from orbitune.orbit.custom import read_custom
-from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.link_keys import ANY_RANGE_RATE_M_S, ANY_SLEW_DEG_S, Fault, Links
 from orbitune.scenario.schema import Scenario, Server
 from orbitune.scenario.sky_keys import Shell, Time
@@ -69,6 +65,44 @@ def build_constellation(scenario: Scenario) -> Constellation:
         repeated = sorted(name for name, count in Counter(whole.names).items() if count > 1)
         raise PlanError(f"two satellites have one name: {', '.join(repeated[:5])}; rename one in its file")
     return whole
+
+
+def shell_of(scenario: Scenario) -> tuple[Shell, ...]:
+    """The shell of each satellite, in the order of `build_constellation`."""
+    found: list[Shell] = []
+    for shell in _in_order(scenario):
+        count = shell.satellites if shell.kind in WALKER_KINDS else len(_from_file(shell, scenario.time))
+        assert count is not None
+        found += [shell] * count
+    return tuple(found)
+
+
+def _in_order(scenario: Scenario) -> list[Shell]:
+    """Walker shells first, as `build_constellation` has them."""
+    return sorted(scenario.shell, key=lambda shell: shell.kind not in WALKER_KINDS)
+
+
+def satellite_cuts(scenario: Scenario) -> tuple[int, ...]:
+    """The cut of each satellite, where a shell has one of its own; empty where all have that of the model."""
+    if all(shell.cut_after_block < 0 for shell in scenario.shell):
+        return ()
+    common = scenario.model.cut_after_block
+    return tuple(common if shell.cut_after_block < 0 else shell.cut_after_block for shell in shell_of(scenario))
+
+
+def _computers(scenario: Scenario) -> tuple[Computer, ...]:
+    """The computer of each satellite, where a shell has one of its own; empty where all are alike."""
+    if not any(shell.sustained_gflops or shell.memory_gb for shell in scenario.shell):
+        return ()
+    usual = scenario.satellite
+    return tuple(
+        _computer(
+            shell.sustained_gflops or usual.sustained_gflops,
+            shell.memory_gb or usual.memory_gb,
+            usual.compute_power_w,
+        )
+        for shell in shell_of(scenario)
+    )
 
 
 def walker_shell(shell: Shell) -> WalkerShell:
@@ -261,6 +295,7 @@ def build_system(scenario: Scenario, constellation: Constellation | None = None)
             },
             receive_w=satellite.receive_power_w,
         ),
+        satellites=_computers(scenario),
     )
 
 
@@ -270,11 +305,3 @@ def _server(server: Server) -> Computer:
 
 def _computer(sustained_gflops: float, memory_gb: float, power_w: float) -> Computer:
     return Computer(gigaflops(sustained_gflops), gigabytes(memory_gb), power_w)
-
-
-def partition(scenario: Scenario) -> Partition:
-    """The model cut in two, with a head for the classes of the data."""
-    profile = load_profile(scenario.model.name)
-    classes = scenario.data.num_classes if scenario.data.dataset == NO_DATASET else len(CLASSES)
-    assert classes is not None
-    return Partition(profile, Head(profile.feature_width, classes), scenario.model.cut_after_block)

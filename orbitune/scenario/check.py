@@ -125,7 +125,7 @@ def _convert(key: Key, entry: Entry) -> object:
     if isinstance(value, str):
         return _text(key, value, entry.folder)
     if isinstance(value, list):
-        return _mask(key, value)
+        return _names(key, value) if key.form == "names" else _mask(key, value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not key.low <= value <= key.high or (key.above and value <= key.low):
             raise _Wrong(f"must be {key.allowed}")
@@ -215,6 +215,30 @@ def _point(key: Key, point: object) -> tuple[float, float]:
     return azimuth, elevation
 
 
+def _names(key: Key, names: list[object]) -> tuple[str, ...]:
+    if not all(isinstance(name, str) and name for name in names):
+        raise _Wrong(f"must be {key.allowed}")
+    if len(set(names)) < len(names):
+        raise _Wrong(f"must be {key.allowed}; a name occurs twice")
+    return tuple(map(str, names))
+
+
+def _path(value: str, folder: Path) -> str:
+    """An absolute path, so that a resolved scenario can move; an empty text stays one."""
+    path = (folder / value).resolve()
+    if value and not path.exists():
+        raise _Wrong(f"there is no file or folder {path}")
+    return str(path) if value else ""
+
+
+def _source(value: str, folder: Path) -> str:
+    """A folder becomes an absolute path; any other name is for the library that is asked for the model."""
+    if not value.strip():
+        raise _Wrong("must not be empty")
+    path = (folder / value).resolve()
+    return str(path) if path.is_dir() else value.strip()
+
+
 def _elements(value: str, folder: Path) -> str:
     """An absolute path, or the bare name of a shipped file, so that a resolved scenario can move."""
     path = (folder / value).resolve()
@@ -234,4 +258,6 @@ _FORMS: dict[str, Callable[[str, Path], str]] = {
     "station": _station,
     "node": _node,
     "elements": _elements,
+    "path": _path,
+    "source": _source,
 }

@@ -22,7 +22,7 @@ class Key:
         unit: Unit as printed, "" for none.
         low, high: Inclusive range of a number. With `above`, `low` itself is not allowed.
         choices: Allowed words, empty for any.
-        form: What a text or list must look like: "utc", "name", "station", "elements" or "mask" (see `check`).
+        form: What a text or list must look like, a key of `FORM_WORDS` (see `check`).
         only_if: (other key of the section, its values) with which this key means something; elsewhere it is left out.
         name, kind: Filled in from the declaration; `kind` is bool, int, float, str or tuple.
     """
@@ -83,6 +83,9 @@ FORM_WORDS = {
     "node": "the name of a satellite or a ground station",
     "station": "a name of letters, digits, spaces, hyphens and apostrophes",
     "elements": "the path of a file, counted from this file, or the name of a shipped one",
+    "path": "the path of a file or folder, counted from this file",
+    "source": "a folder, counted from this file, or a name that the library knows",
+    "names": 'a list of different names such as ["stem", "stage1"]',
     "mask": "a list of points such as [[0, 5], [90, 12], [180, 7]], azimuths from 0 to below 360 and rising, "
     "elevations from 0 to 89, or an empty list",
 }

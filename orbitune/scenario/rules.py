@@ -15,15 +15,15 @@ from typing import Any
 from orbitune.errors import Problem
 from orbitune.model.profile import load_profile
 from orbitune.orbit.constellation import WALKER_KINDS
-from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.learning_keys import LIVE, NO_DATASET, SHIPPED_MODEL
 from orbitune.scenario.sources import COMMAND_LINE, Entry, Written
 from orbitune.units import EARTH_RADIUS_M, km
 
-TRAINABLE = ("galileo-nano",)
-"""Models whose weights and image loader come with the package; the others are profiles for planning."""
-
 RECONSTRUCTED = {
+    "method.placement": "ground",
+    "method.cache": "none",
     "method.codec": "fp32",
+    "method.update_codec": "fp32",
     "method.intra_orbit": "ring",
     "method.satellite_ground": "max_flow",
     "method.overlap": "none",
@@ -172,21 +172,59 @@ def rays_below_satellites(view: View) -> Found:
 
 
 def cut_in_model(view: View) -> Found:
-    """A cut lies after the embedding (0) or after a block the model has."""
+    """A cut lies after the embedding (0) or after a block the model has; other models say it when they are loaded."""
+    if view["model.name"] in LIVE:
+        return
     blocks = len(load_profile(view["model.name"]).blocks)
-    if view["model.cut_after_block"] > blocks:
-        message = f"{view['model.name']} has {blocks} blocks; must be from 0 (after the embedding) to {blocks}"
-        yield "model.cut_after_block", message
+    message = f"{view['model.name']} has {blocks} blocks; must be from 0 (after the embedding) to {blocks}"
+    for key in ("model.cut_after_block", *(f"{shell}.cut_after_block" for shell in view.items("shell"))):
+        if view[key] > blocks:
+            yield key, message
 
 
 def weights_at_hand(view: View) -> Found:
-    """Training needs weights and an image loader; other models are planned only."""
-    if view["data.dataset"] != NO_DATASET and view["model.name"] not in TRAINABLE:
+    """Training needs a model that can be run; a profile is planned only."""
+    name, planned = view["model.name"], view["data.dataset"] == NO_DATASET
+    if not planned and name not in (SHIPPED_MODEL, *LIVE):
         yield (
             "model.name",
             f'is a profile for planning only: set data.dataset = "none" (with samples_per_satellite and num_classes), '
-            f"or choose {' or '.join(TRAINABLE)}, which can be trained here",
+            f"or choose {SHIPPED_MODEL}, {', '.join(LIVE[:-1])} or {LIVE[-1]}, which can be trained",
         )
+    if planned and name in LIVE and not view["model.profile"]:
+        message = 'is measured on the images of the data, and data.dataset is "none"; give model.profile as well'
+        yield "model.name", message
+
+
+def caches_keep_numbers(view: View) -> Found:
+    """What changes while training must not be kept from before."""
+    cache, trains = view["method.cache"], view["train.trains"]
+    if cache == "features" and trains != "head":
+        yield (
+            "method.cache",
+            f'would keep what changes: train.trains = "{trains}"; choose "embeddings" or "none"',
+        )
+    if cache == "embeddings" and trains == "full":
+        yield "method.cache", 'would keep embeddings that change: train.trains = "full"; choose "none"'
+
+
+def late_planes_fit(view: View) -> Found:
+    """Late contributions are merged into averages; a second step on the same average would not wait for them."""
+    if not view["train.staleness"]:
+        return
+    if view["train.trains"] != "head" and view["train.server_encoder"] == "per_client":
+        yield "train.staleness", 'needs one encoder on the ground: train.server_encoder = "shared", or train the head'
+    if view["train.trains"] != "head" and view["train.local_steps"] > 1:
+        message = "with a shared encoder each optimiser step is an average; set train.local_steps = 1 and more rounds"
+        yield "train.staleness", message
+    if view["method.placement"] != "ground":
+        yield "train.staleness", 'needs method.placement = "ground"'
+
+
+def satellites_drawn(view: View) -> Found:
+    """Drawing satellites and leaving out late planes are two ways to say who takes part."""
+    if view["train.satellites_per_round"] and view["train.staleness"]:
+        yield "train.satellites_per_round", "cannot stand beside train.staleness; set one of them to 0"
 
 
 def batch_in_samples(view: View) -> Found:
@@ -240,6 +278,9 @@ RULES: tuple[Callable[[View], Found], ...] = (
     rays_below_satellites,
     cut_in_model,
     weights_at_hand,
+    caches_keep_numbers,
+    late_planes_fit,
+    satellites_drawn,
     batch_in_samples,
     station_names_once,
     element_files_once,

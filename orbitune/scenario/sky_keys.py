@@ -53,6 +53,11 @@ class Shell:
         choices=(REFUSE, LEAVE_OUT),
         only_if=_CATALOGUE,
     )
+    sustained_gflops: float = key(
+        "computer of these satellites; 0 for that of [satellite]", default=0.0, unit="GFLOP/s", high=10**9
+    )
+    memory_gb: float = key("memory of these satellites; 0 for that of [satellite]", default=0.0, unit="GB", high=10**6)
+    cut_after_block: int = key("cut on these satellites; -1 for model.cut_after_block", default=-1, low=-1, high=1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from orbitune.model.profile import load_profile
 from orbitune.orbit.constellation import WALKER_KINDS
 from orbitune.scenario.keys import Key, keys_of
-from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.learning_keys import LIVE, NO_DATASET
 from orbitune.scenario.link_keys import Fault, Links
 from orbitune.scenario.load import load
 from orbitune.scenario.schema import ARRAYS, OPTIONAL, SECTIONS, Scenario
@@ -67,6 +67,9 @@ def _toml(value: object) -> str:
 
 # -- a new project ----------------------------------------------------------------------------------------------------
 
+PLACES = {"compute_satellite": "one satellite of each plane", "plane_pipeline": "the satellites of each plane"}
+"""Placements of the encoder in orbit, in words."""
+
 OFFERED = (
     "time.duration_h",
     "links.downlink_rate_mbps",
@@ -84,6 +87,7 @@ OFFERED = (
     "train.batch_size",
     "train.learning_rate",
     "method.name",
+    "method.cache",
     "method.codec",
     "method.intra_orbit",
     "method.satellite_ground",
@@ -230,9 +234,13 @@ def _fault_words(fault: Fault) -> str:
 
 
 def _model_words(scenario: Scenario) -> str:
-    cut, blocks = scenario.model.cut_after_block, len(load_profile(scenario.model.name).blocks)
+    model = scenario.model
+    cut, name = model.cut_after_block, f"{model.name} {model.source}" if model.source else model.name
+    if model.name in LIVE:
+        return f"{name}, {model.weights} weights, cut after {f'block {cut}' if cut else 'the embedding'}"
+    blocks = len(load_profile(model.name).blocks)
     place = f"block {cut} of {blocks}" if cut else f"the embedding, {blocks} blocks behind"
-    return f"{scenario.model.name}, {scenario.model.weights} weights, cut after {place}"
+    return f"{name}, {model.weights} weights, cut after {place}"
 
 
 def _data_words(scenario: Scenario) -> str:
@@ -245,13 +253,17 @@ def _data_words(scenario: Scenario) -> str:
 
 def _train_words(scenario: Scenario) -> str:
     train = scenario.train
-    what = {"head": "the head", "encoder": "encoder and head", "full": "everything"}[train.trains]
+    adapters = f"head and adapters of rank {train.lora_rank}"
+    what = {"head": "the head", "lora": adapters, "encoder": "encoder and head", "full": "everything"}[train.trains]
     encoder = "" if train.trains == "head" else f", server encoder {train.server_encoder.replace('_', ' ')}"
     momentum = f", momentum {train.momentum:g}" if train.momentum else ""
-    samples = f"{_count(train.batch_size, 'sample')} of each satellite"
+    samples = f"{_count(train.batch_size * train.accumulate, 'sample')} of each satellite"
+    falling = "" if train.schedule == "constant" else f", {train.schedule} to zero"
+    late = f"; up to {_count(train.staleness, 'average')} without late planes" if train.staleness else ""
+    drawn = f"; {_count(train.satellites_per_round, 'satellite')} drawn a round" if train.satellites_per_round else ""
     return (
         f"{what}{encoder}; {_count(train.rounds, 'round')} of {_count(train.local_steps, 'step')} with {samples}; "
-        f"{train.optimizer}, learning rate {train.learning_rate:g}{momentum}"
+        f"{train.optimizer}, learning rate {train.learning_rate:g}{momentum}{falling}{late}{drawn}"
     )
 
 
@@ -260,9 +272,14 @@ def _method_words(scenario: Scenario) -> str:
     slot = f" in slots of {method.slot_s:g} s" if method.satellite_ground == "max_flow" else ""
     flow = "stages one after the other" if method.overlap == "none" else "micro-batches flow through the stages"
     weights = "weights on board from the start" if method.preloaded else "weights sent up first"
+    place = "" if method.placement == "ground" else f" with the encoder on {PLACES[method.placement]}"
+    cache = "" if method.cache == "none" else f", {method.cache} kept"
+    updates = "" if method.update_codec == "fp32" else f", updates {method.update_codec}"
+    noise = f", noise {method.noise_multiplier:g}" if method.noise_multiplier else ""
     return (
-        f"{method.name}, {method.codec}; in plane {method.intra_orbit}, to ground {method.satellite_ground}{slot}, "
-        f"between planes {method.inter_orbit}, {flow}; {weights}, result to {method.deliver_to}"
+        f"{method.name}{place}, {method.codec}{updates}{noise}{cache}; in plane {method.intra_orbit}, to ground "
+        f"{method.satellite_ground}{slot}, between planes {method.inter_orbit}, {flow}; {weights}, result to "
+        f"{method.deliver_to}"
     )
 
 

@@ -12,22 +12,27 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from orbitune.experiment import Mission, Planned, plan_method, prepare, selection, trainings
+from orbitune.experiment import trainings
 from orbitune.imagery.imagery import Imagery, load_imagery
-from orbitune.learn.backbone import Backbone, load_backbone, standardise
+from orbitune.learn.backbones import Backbone, load_backbone, standardise
 from orbitune.learn.client import make_optimizer, whole_gradients
 from orbitune.learn.codec import PAYLOAD_KINDS, Wire
+from orbitune.learn.inputs import prepare as prepare_images
 from orbitune.learn.measure import ATTENTION_FORMULAS
 from orbitune.learn.rounds import Learner, make_learner
 from orbitune.learn.split import exchange
 from orbitune.learn.task import Task
+from orbitune.mission import Mission, model_spec, prepare, selection
+from orbitune.plans import Planned, plan_method
 from orbitune.runs import RunFolder
-from orbitune.scenario import build
+from orbitune.scenario import build_model
 from orbitune.scenario.load import load
 
 CUTS = (0, 2, 4)
@@ -56,9 +61,14 @@ def materials() -> tuple[Mission, Imagery, Backbone]:
     """Contacts, images and weights of preset tiny."""
     mission = prepare(load("tiny"))
     imagery = load_imagery(selection(mission.scenario), mission.system.nodes.num_satellites, mission.scenario.seed)
-    backbone = load_backbone(mission.scenario.model.name, "pretrained", mission.scenario.seed, 32)
-    standardise(backbone, torch.from_numpy(imagery.unlabelled[:8]))
+    backbone = load_backbone(model_spec(mission.scenario), mission.scenario.seed, imagery.channels, 32, dense=False)
+    standardise(backbone, prepared(backbone, imagery, imagery.unlabelled[:8]))
     return mission, imagery, backbone
+
+
+def prepared(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) -> Tensor:
+    """Images as the backbone reads them."""
+    return prepare_images(torch.from_numpy(images), imagery.channels, imagery.full_scale, backbone.inputs)
 
 
 @cache
@@ -69,10 +79,10 @@ def both(method: str, *sets: str) -> tuple[Planned, Learner]:
     """
     base, imagery, backbone = materials()
     scenario = load("tiny", sets)
-    mission = replace(base, scenario=scenario, partition=build.partition(scenario))
+    mission = replace(base, scenario=scenario, partition=build_model.partition(scenario, base.holdings))
     planned = plan_method(mission, method)
     (training, *_) = trainings(mission, planned, RunFolder(Path()), random_start=False)
-    images, labels = torch.from_numpy(imagery.images), torch.from_numpy(imagery.labels)
+    images, labels = prepared(backbone, imagery, imagery.images), torch.from_numpy(imagery.labels)
     few = [ids[:2] for ids in imagery.train]
     learner = make_learner(training.spec, backbone, len(imagery.class_names), images, labels, few, imagery.test[:2])
     return planned, learner

@@ -11,23 +11,39 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from orbitune.errors import PlanError
-from orbitune.experiment import plan_method, prepare, result_row, trainings
+from orbitune.experiment import trainings
 from orbitune.links.exchange import csv_text
 from orbitune.links.overview import overview
+from orbitune.mission import prepare, profile_of
+from orbitune.model.profile import profile_to_json
+from orbitune.plans import plan_method, result_row
 from orbitune.runs import RunFolder
 from orbitune.scenario import build
 from orbitune.scenario.load import load
 from orbitune.scenario.schema import key_names
 from orbitune.training import train
+from tests.laws import own_models
 
 LONG = ("links.downlink_rate_mbps=0.5", "links.uplink_rate_mbps=0.5", "time.duration_h=24")
 """Slow enough that a transfer outlives one slot and one satellite, so that stations are contended for."""
 NEAR = ("ground_station.1.latitude_deg=74", "ground_station.1.longitude_deg=20")
 """A second station in sight of the same satellites."""
 THREE_PLANES = ("shell.0.satellites=18", "shell.0.planes=3", "links.isl_inter_rate_mbps=0.1")
+UNEQUAL = (*THREE_PLANES, "links.isl_inter_rate_mbps=100", "links.downlink_rate_mbps=2", "train.local_steps=1")
+"""Slow enough that planes wait for passes of different lengths."""
 PLANNED = ("model.name=vit-b-16", "data.dataset=none", "data.samples_per_satellite=50", "data.num_classes=10")
+OWN = ("model.name=module", "model.source=tests.laws.own_models:narrow", "model.weights=random",
+       "model.cut_points=['stem', 'first', 'second']")  # fmt: skip
+"""A model of one's own, measured for the plan."""
+HEAD = ("train.trains=head",)
+APART = (*HEAD, "train.local_steps=3", "train.learning_rate=1e-2")
+"""Satellites train apart and are averaged."""
+NOISY = ("method.noise_multiplier=1", "method.noise_clip=10", "train.trains=encoder")
 TLE = ("method.intra_orbit=none", "method.inter_orbit=via_ground")
 
 Change = tuple[str, str, tuple[str, ...]]
@@ -45,6 +61,9 @@ PLANS: dict[str, Change] = {
     "shell.0.altitude_km": ("1200", "1210", ()),
     "shell.0.inclination_deg": ("87.9", "80", ()),
     "shell.0.raan_deg": ("0", "30", ()),
+    "shell.0.sustained_gflops": ("0", "100", ()),
+    "shell.0.memory_gb": ("0", "0.0001", ()),
+    "shell.0.cut_after_block": ("-1", "2", HEAD),
     "ground_station.0.name": ("Svalbard", "Longyearbyen", ()),
     "ground_station.0.latitude_deg": ("78", "70", ()),
     "ground_station.0.longitude_deg": ("15", "25", ()),
@@ -73,6 +92,10 @@ PLANS: dict[str, Change] = {
     "server.memory_gb": ("640", "0.01", ()),
     "model.name": ("vit-b-16", "vit-l-16", PLANNED[1:]),
     "model.cut_after_block": ("0", "2", ()),
+    "model.source": ("tests.laws.own_models:narrow", "tests.laws.own_models:wide", OWN),
+    "model.cut_points": ("['stem', 'first', 'second']", "['first', 'second']", OWN),
+    "model.image_px": ("0", "64", OWN),
+    "data.chip_px": ("32", "64", ()),
     "data.dataset": ("brandenburg", "none", ("data.samples_per_satellite=50", "data.num_classes=10")),
     "data.assignment": ("place", "dirichlet", ("data.dirichlet_alpha=0.1",)),
     "data.dirichlet_alpha": ("0.1", "10", ("data.assignment=dirichlet",)),
@@ -81,10 +104,18 @@ PLANS: dict[str, Change] = {
     "train.trains": ("encoder", "full", ()),
     "train.server_encoder": ("shared", "per_client", ("train.local_steps=2",)),
     "train.rounds": ("2", "3", ()),
+    "train.lora_rank": ("4", "8", ("train.trains=lora",)),
+    "train.accumulate": ("1", "2", ()),
+    "train.satellites_per_round": ("0", "5", ()),
+    "train.staleness": ("0", "1", (*UNEQUAL, "train.rounds=3")),
+    "train.quorum": ("0.5", "1", (*UNEQUAL, "train.rounds=3", "train.staleness=1")),
     "train.local_steps": ("1", "2", ()),
     "train.batch_size": ("4", "5", ()),
     "method.name": ("collaborative", "onboard", ()),
     "method.codec": ("fp32", "fp16", ()),
+    "method.placement": ("ground", "compute_satellite", ()),
+    "method.cache": ("none", "embeddings", ()),
+    "method.update_codec": ("fp32", "fp16", ("method.inter_orbit=via_ground",)),
     "method.intra_orbit": ("ring", "bidirectional", ()),
     "method.satellite_ground": ("direct", "max_flow", ()),
     "method.inter_orbit": ("via_ground", "earliest_tree", ()),
@@ -103,6 +134,17 @@ CURVES: dict[str, Change] = {
     "train.momentum": ("0", "0.9", ("train.optimizer=sgd", "train.learning_rate=1e-3", "train.local_steps=3")),
     "train.weight_decay": ("0", "0.5", ()),
     "train.target_accuracy": ("0", "1", ()),
+    "model.month": ("2", "8", ()),
+    "train.lora_alpha": ("16", "32", ("train.trains=lora", "train.local_steps=2")),
+    "train.schedule": ("constant", "linear", ("train.local_steps=2",)),
+    "train.warmup_steps": ("0", "4", ()),
+    "train.prox_mu": ("0", "10", APART),
+    "train.server_optimizer": ("average", "adam", APART),
+    "train.server_rate": ("0.01", "0.1", (*APART, "train.server_optimizer=adam")),
+    "train.precision": ("fp32", "bf16", ()),
+    "method.noise_multiplier": ("0", "1", NOISY[1:]),
+    "method.noise_clip": ("10", "1", NOISY),
+    "method.noise_gradient_clip": ("1", "0.01", NOISY),
 }
 
 LINKED = ("shell.0.satellites=18", "shell.0.planes=3")
@@ -157,7 +199,7 @@ CONTACTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Keys of the contact plan: two scenarios that differ in the key alone, or in a switch and what belongs to it."""
 
-FILES = {"extends", "shell.0.elements_file", "shell.0.unusable"}
+FILES = {"extends", "model.file", "model.profile", "data.folder", "shell.0.elements_file", "shell.0.unusable"}
 """Keys that name files; each has a test of its own below."""
 
 
@@ -227,6 +269,40 @@ def test_a_key_of_learning_matters(key: str, tmp_path_factory: pytest.TempPathFa
     one, other, beside = CURVES[key]
     folder = tmp_path_factory.getbasetemp()
     assert curve(folder, _sets(key, one, beside)) != curve(folder, _sets(key, other, beside))
+
+
+def test_a_profile_of_ones_own_matters(tmp_path: Path) -> None:
+    """Doubling the FLOPs in the file doubles the time of a plan that computes."""
+    text = profile_to_json(profile_of(load("tiny", OWN)))
+    content = json.loads(text)
+    for block in content["blocks"]:
+        block["flops_forward"] *= 100
+    (tmp_path / "profile.json").write_text(text)
+    (tmp_path / "slow.json").write_text(json.dumps(content))
+    quick, slow = (outputs((*OWN, f"model.profile={tmp_path / name}")) for name in ("profile.json", "slow.json"))
+    assert quick == outputs(OWN) != slow
+
+
+def test_weights_of_ones_own_matter(tmp_path: Path) -> None:
+    for name, value in (("one", 0.01), ("other", 0.02)):
+        tensors = {key: torch.full_like(tensor, value) for key, tensor in own_models.narrow().state_dict().items()}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    pretrained = (*OWN, "model.weights=pretrained")
+    one, other = (
+        curve(tmp_path, (*pretrained, f"model.file={tmp_path}/{name}.safetensors")) for name in ("one", "other")
+    )
+    assert one != other
+
+
+def test_the_folder_of_images_matters(tmp_path: Path) -> None:
+    for name, count in (("few", 40), ("many", 60)):
+        for number in range(count):
+            place = tmp_path / name / ("field" if number % 2 else "town")
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (number, 2 * number, 50)).save(place / f"{number}.png")
+    beside = ("data.dataset=folder", "data.assignment=iid")
+    few, many = (outputs((*beside, f"data.folder={tmp_path / name}")) for name in ("few", "many"))
+    assert few != many
 
 
 def test_what_is_extended_matters(tmp_path: Path) -> None:

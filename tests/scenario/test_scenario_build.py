@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orbitune.errors import InputError, PlanError, ScenarioError
 from orbitune.links.rates import FixedRate, OpticalRate, RfRate
+from orbitune.mission import prepare
 from orbitune.orbit.catalogue import read_elements
 from orbitune.scenario.build import (
     OLDEST_ELEMENTS_DAYS,
@@ -21,7 +22,6 @@ from orbitune.scenario.build import (
     build_system,
     elements_path,
     link_spec,
-    partition,
 )
 from orbitune.scenario.load import load
 
@@ -215,9 +215,9 @@ def test_contacts_cover_the_horizon_and_do_not_depend_on_the_method() -> None:
 
 
 def test_the_partition_has_the_cut_and_the_classes() -> None:
-    cut = partition(load("demo", ["model.cut_after_block=2"]))
+    cut = prepare(load("demo", ["model.cut_after_block=2"])).partition
     assert (cut.profile.name, cut.cut, cut.head.num_classes) == ("galileo-nano", 2, 5)
-    planned = partition(load("demo-spectralgpt", ["data.num_classes=19"]))
+    planned = prepare(load("demo-spectralgpt", ["data.num_classes=19"])).partition
     assert (planned.profile.name, planned.head.num_classes) == ("spectralgpt-base", 19)
     assert planned.head.feature_width == planned.profile.feature_width
 

@@ -40,11 +40,19 @@ def declared(section: type, name: str) -> Key:
     return next(key for key in keys_of(section) if key.name == name)
 
 
+SWITCHES = {
+    "kind": "walker-star",
+    "dataset": "brandenburg",
+    "trains": "encoder",
+    "name": "galileo-nano",
+    "server_optimizer": "average",
+}
+
 ALL_KEYS = [("", key) for key in keys_of(Scenario)] + [
     (f"{name}.0." if name in ARRAYS else f"{name}.", key)
     for name, section in SECTIONS.items()
     for key in keys_of(section)
-    if key.only_if is None or key.applies({"kind": "walker-star", "dataset": "brandenburg", "trains": "encoder"})
+    if key.only_if is None or key.applies(SWITCHES)
 ]
 """Every key that means something in the tiny preset (and a few more), with its place."""
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from orbitune.model.profile import load_profile, shipped_profiles
 from orbitune.scenario.keys import Key, keys_of
-from orbitune.scenario.learning_keys import Method
+from orbitune.scenario.learning_keys import LIVE, SHIPPED_MODEL, Method
 from orbitune.scenario.load import load
-from orbitune.scenario.rules import TRAINABLE
 from orbitune.scenario.schema import ARRAYS, SECTIONS, Scenario
 from orbitune.scenario.sources import preset_names
 from orbitune.scenario.text import OFFERED, describe, dump, fingerprint, new_text, rate_words
@@ -38,6 +37,9 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
         "utc": st.datetimes(datetime(1957, 1, 1), datetime(2056, 12, 31)).map(lambda moment: moment.isoformat() + "Z"),
         "elements": st.just("planet_sample.tle"),
         "node": st.from_regex(r"[a-zA-Z][a-zA-Z0-9 '-]{0,10}[a-z]", fullmatch=True),
+        "path": st.just(str(Path.cwd())),
+        "source": st.from_regex(r"[a-z][a-z0-9_.-]{0,10}", fullmatch=True),
+        "names": st.lists(st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True), unique=True, max_size=3).map(tuple),
         "mask": st.dictionaries(st.integers(0, 359), st.floats(0, 89), max_size=4).map(
             lambda points: tuple((float(azimuth), points[azimuth]) for azimuth in sorted(points))
         ),
@@ -66,6 +68,7 @@ def shells(draw: st.DrawFn) -> Any:
             planes=planes,
             satellites=planes * draw(st.integers(20, 60)),
             phasing=draw(st.integers(0, planes - 1)),
+            cut_after_block=draw(st.integers(-1, 4)),
             altitude_km=draw(st.floats(1100, 36000)),  # 20 in a plane see each other from 1100 km past a ray of 1000 km
         )
     )
@@ -75,18 +78,24 @@ def shells(draw: st.DrawFn) -> Any:
 def scenarios(draw: st.DrawFn) -> Scenario:
     """A scenario without contradictions, over the whole range of every key that no other key narrows."""
     parts: dict[str, Any] = {name: draw(sections(section)) for name, section in SECTIONS.items() if name not in ARRAYS}
-    model = draw(st.sampled_from(shipped_profiles()))
-    cut = draw(st.integers(0, len(load_profile(model).blocks)))
+    model = draw(st.sampled_from((*shipped_profiles(), *LIVE)))
+    blocks = 4 if model in LIVE else len(load_profile(model).blocks)
+    cut = draw(st.integers(0, blocks))
     parts["model"] = draw(sections(SECTIONS["model"], name=model, cut_after_block=cut))
-    data = draw(sections(SECTIONS["data"], **({} if model in TRAINABLE else {"dataset": "none"})))
+    data = draw(sections(SECTIONS["data"], **({} if model in (SHIPPED_MODEL, *LIVE) else {"dataset": "none"})))
     parts["data"] = data
     parts["train"] = draw(
-        sections(SECTIONS["train"], batch_size=draw(st.integers(1, min(data.samples_per_satellite or 99, 65536))))
+        sections(
+            SECTIONS["train"],
+            batch_size=draw(st.integers(1, min(data.samples_per_satellite or 99, 65536))),
+            staleness=0,
+        )
     )
     parts["time"] = draw(sections(SECTIONS["time"], duration_h=draw(st.floats(1, 2160))))
     policy = draw(st.sampled_from(["grid", "nearest", "visible"]))
     parts["links"] = draw(sections(SECTIONS["links"], isl_inter_policy=policy, isl_intra_enabled=True))
-    parts["method"] = draw(sections(Method, name=draw(st.sampled_from(["collaborative", "onboard", "download"]))))
+    name = draw(st.sampled_from(["collaborative", "onboard", "download"]))
+    parts["method"] = draw(sections(Method, name=name, cache="none"))
     stations = st.lists(
         sections(SECTIONS["ground_station"]), min_size=1, max_size=4, unique_by=lambda found: found.name
     )
@@ -201,7 +210,7 @@ def test_the_page_of_keys_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> N
 def test_every_key_has_a_meaning_and_a_unit_that_agrees_with_its_name() -> None:
     units = {"_h": "h", "_s": "s", "_ms": "ms", "_km": "km", "_m": "m", "_deg": "deg", "_mbps": "Mbit/s", "_w": "W",
              "_gb": "GB", "_gflops": "GFLOP/s", "_m_s": "m/s", "_deg_s": "deg/s", "_db": "dB", "_dbw": "dBW",
-             "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad", "_percent": "%"}  # fmt: skip
+             "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad", "_percent": "%", "_px": "px"}  # fmt: skip
     for section in SECTIONS.values():
         for key in keys_of(section):
             assert key.doc

@@ -17,7 +17,7 @@ from test_inter_orbit import accept, models, run, worlds
 
 from orbitune.cost.system import System
 from orbitune.errors import PlanError
-from orbitune.experiment import plan_only
+from orbitune.plans import plan_only
 from orbitune.scenario.load import load
 from orbitune.strategies import inter_orbit
 from orbitune.timeline.simulate import HorizonEnd, Schedule
