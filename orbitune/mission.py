@@ -6,12 +6,15 @@ No torch is needed, except where a model without a profile has to be measured fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orbitune.cost.system import System
-from orbitune.imagery.batches import batch_size_of, first_uses, taking_part
+from orbitune.errors import PlanError
+from orbitune.imagery.batches import batch_size_of, draw, first_uses, taking_part
 from orbitune.imagery.imagery import Holdings, Selection, holdings
 from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.spec import LearnSpec
@@ -22,6 +25,9 @@ from orbitune.model.profile import ModelProfile
 from orbitune.scenario import build, build_model
 from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.schema import Scenario
+
+Drawn = tuple[tuple[int, ...], ...]
+"""The satellites drawn for each round."""
 
 UNUSED_ALPHA = 1.0
 """Stands where samples are not dealt out by Dirichlet; nothing reads it then."""
@@ -125,22 +131,61 @@ def _first_uses(mission: Mission) -> tuple[tuple[int, ...], ...]:
     """For each batch of the run and each satellite, how many samples are used there for the first time."""
     train = mission.scenario.train
     batches = train.rounds * train.local_steps * train.accumulate
+    seed, drawn = mission.scenario.seed, _drawn(mission)
     counts = [
-        first_uses(held, train.batch_size, batches, mission.scenario.seed, satellite)
+        _new_samples(held, train.batch_size, _own_batches(drawn, satellite, batches, train.rounds), seed, satellite)
+        if drawn
+        else first_uses(held, train.batch_size, batches, seed, satellite)
         for satellite, held in enumerate(mission.holdings.num_train)
     ]
     return tuple(map(tuple, np.stack(counts, axis=1).tolist()))
 
 
-def _drawn(mission: Mission) -> tuple[tuple[int, ...], ...]:
+def _own_batches(drawn: Drawn, satellite: int, batches: int, rounds: int) -> NDArray[np.bool_]:
+    """Which batches of the run belong to rounds for which the satellite was drawn."""
+    return np.repeat([satellite in members for members in drawn], batches // rounds)
+
+
+def _new_samples(held: int, batch_size: int, own: NDArray[np.bool_], seed: int, satellite: int) -> NDArray[np.int64]:
+    """How many samples of each batch the satellite has not used before, where it sits some rounds out."""
+    used: set[int] = set()
+    counts = np.zeros(len(own), dtype=np.int64)
+    for number in np.flatnonzero(own):
+        batch = set(draw(np.arange(held), batch_size, int(number), seed, satellite).tolist())
+        counts[number] = len(batch - used)
+        used |= batch
+    return counts
+
+
+def _drawn(mission: Mission) -> Drawn:
     """The satellites drawn for each round; empty where everybody takes part."""
     train, satellites = mission.scenario.train, mission.system.nodes.num_satellites
     if not 0 < train.satellites_per_round < satellites:
         return ()
-    return tuple(
-        taking_part(satellites, train.satellites_per_round, index, mission.scenario.seed)
-        for index in range(train.rounds)
-    )
+    return tuple(_draw_round(mission, index) for index in range(train.rounds))
+
+
+def _draw_round(mission: Mission, index: int) -> tuple[int, ...]:
+    """Satellites of two planes at least: what one plane brings down alone is an average already, and the stations that
+    passed it on would be sent the same bytes once more.
+
+    Raises:
+        PlanError: Fewer than two are to be drawn from several planes.
+    """
+    per_round, nodes = mission.scenario.train.satellites_per_round, mission.system.nodes
+    if len(nodes.planes) == 1:
+        return taking_part(nodes.num_satellites, per_round, index, mission.scenario.seed)
+    if per_round < 2:
+        raise PlanError(
+            f"train.satellites_per_round = {per_round} of {len(nodes.planes)} planes: an average needs satellites of "
+            "two planes; draw 2 or more, or 0 for all"
+        )
+    rounds = mission.scenario.train.rounds
+    for attempt in count():
+        drawn = taking_part(nodes.num_satellites, per_round, index + attempt * rounds, mission.scenario.seed)
+        if len({nodes.plane_of[satellite] for satellite in drawn}) > 1:
+            return drawn
+    raise AssertionError("count never ends")
 
 
 def learn_spec(scenario: Scenario, method: Method, job: Job) -> LearnSpec:

@@ -50,7 +50,9 @@ def average_updates(job: Job, schedule: Schedule, updates: Mapping[int, Payload]
     schedule.stage = SUM
     now = schedule.span(now, sum_on_ground(job, schedule, updates, made, now))
     schedule.stage = "hand out the average"
-    return schedule.span(now, give_to_rings(job, schedule, rings_of(job, updates), (made.total,), now))
+    return schedule.span(
+        now, give_to_rings(job, schedule, [*rings_of(job, updates), *job.receivers(schedule.round)], (made.total,), now)
+    )
 
 
 def sum_on_ground(job: Job, schedule: Schedule, updates: Mapping[int, Payload], made: Sum, ready_s: float) -> float:

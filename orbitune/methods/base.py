@@ -195,7 +195,8 @@ def fetch_need(job: Job, index: int, payload: Payload) -> list[Need]:
 def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_s: float) -> float:
     """Average what the satellites trained: around each ring, then across the planes.
 
-    Satellites that are not in `updates` only receive; rings in which nobody is stay out of it.
+    Satellites that are not in `updates` only receive; rings in which nobody is stay out of it, unless the next round
+    needs them (`Job.receivers`).
     """
     schedule.stage = "average in planes"
     totals: list[Held] = []
@@ -214,6 +215,7 @@ def average(job: Job, schedule: Schedule, updates: Mapping[int, Payload], start_
         intra_way=job.ways.intra_orbit,
         ground_way=job.ways.satellite_ground,
         slot_s=job.ways.slot_s,
+        receivers=job.receivers(schedule.round),
     )
     end_s = max(held.since_s for held in combined.values())
     for satellite, total in combined.items():

@@ -123,6 +123,16 @@ class Job:
         """The satellites that take part in a round."""
         return frozenset(self.taking_part[index] if self.taking_part else self.system.nodes.satellites)
 
+    def receivers(self, index: int) -> tuple[tuple[int, ...], ...]:
+        """Rings that nobody was drawn from in a round, and that need its average: for the next round, or at the end."""
+        if not self.taking_part:
+            return ()
+        last = index == self.rounds - 1
+        wanted = frozenset(self.system.nodes.satellites) if last else self.members(index + 1)
+        return tuple(
+            ring for ring in self.rings if self.members(index).isdisjoint(ring) and not wanted.isdisjoint(ring)
+        )
+
     @property
     def has_rings(self) -> bool:
         """Whether satellites of a plane work together over their ring."""

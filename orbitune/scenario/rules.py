@@ -32,6 +32,9 @@ RECONSTRUCTED = {
 overlapped, on which the summaries of arXiv:2504.10403 agree. Its way between planes is not known, so
 `method.inter_orbit` stays free."""
 
+MEET_ON_GROUND = ("via_ground", "mixed_tree", "quickest")
+"""Ways between planes that may use the ground."""
+
 Found = Iterator[tuple[str, str]]
 
 
@@ -219,10 +222,23 @@ def late_planes_fit(view: View) -> Found:
         yield "train.staleness", message
     if view["method.placement"] != "ground":
         yield "train.staleness", 'needs method.placement = "ground"'
+    if view["method.cache"] != "none":
+        yield "train.staleness", 'needs method.cache = "none": who is late decides what a sample is used for first'
+    if view["method.update_codec"] != "fp32":
+        yield "train.staleness", 'needs method.update_codec = "fp32"'
 
 
 def satellites_drawn(view: View) -> Found:
-    """Drawing satellites and leaving out late planes are two ways to say who takes part."""
+    """Drawing satellites and leaving out late planes say who takes part, and planes between them may be left out."""
+    way = view["method.inter_orbit"]
+    if view["train.satellites_per_round"] and way != "via_ground":
+        yield (
+            "train.satellites_per_round",
+            'planes of which nobody was drawn are served by method.inter_orbit = "via_ground"',
+        )
+    if view["train.staleness"] and way not in MEET_ON_GROUND:
+        message = f"planes that are not late may lie apart: method.inter_orbit must be {' or '.join(MEET_ON_GROUND)}"
+        yield "train.staleness", message
     if view["train.satellites_per_round"] and view["train.staleness"]:
         yield "train.satellites_per_round", "cannot stand beside train.staleness; set one of them to 0"
 

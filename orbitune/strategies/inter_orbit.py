@@ -45,6 +45,7 @@ def combine(
     intra_way: str,
     ground_way: str,
     slot_s: float,
+    receivers: Sequence[Sequence[int]] = (),
 ) -> dict[int, Held]:
     """Merge one model per plane and give the total to every satellite.
 
@@ -52,6 +53,7 @@ def combine(
         rings: The satellites of each plane in ring order.
         held: Per plane, the model that all its satellites hold, and since when. Origins are disjoint.
         intra_way, ground_way, slot_s: How ways use strategies A and B.
+        receivers: Planes that have no model and get the total; only `via_ground` can serve them.
 
     Returns:
         For each satellite the total and since when it holds all of it; likewise for the server, where the total was
@@ -64,9 +66,10 @@ def combine(
     """
     assert way in WAYS, way
     assert len(rings) == len(held), "one model per plane"
-    if len(rings) == 1:
+    if len(rings) == 1 and not receivers:
         return dict.fromkeys(rings[0], held[0])
-    task = Task(way, tuple(map(tuple, rings)), tuple(held), intra_way, ground_way, slot_s)
+    assert not receivers or way == "via_ground", way
+    task = Task(way, tuple(map(tuple, rings)), tuple(held), intra_way, ground_way, slot_s, tuple(map(tuple, receivers)))
     return WAYS[way](schedule, task)
 
 
@@ -76,10 +79,11 @@ def via_ground(schedule: Schedule, task: Task) -> Found:
     there_s = bring_down(schedule, down, task.ground_way, task.slot_s)
     server = schedule.system.nodes.server
     total = schedule.merge(server, list(there_s), max(there_s.values()))
-    up = [Cargo(ring, (total,)) for ring in task.rings]
+    served = (*task.rings, *task.receivers)
+    up = [Cargo(ring, (total,)) for ring in served]
     landed = send_up(schedule, up, task.ground_way, task.slot_s)
     found = {server: total}
-    for ring in task.rings:
+    for ring in served:
         parts = [(satellite, part) for satellite, part in landed if satellite in ring]
         if len(parts) == 1:
             since_s = broadcast(schedule, ring, *parts[0], task.intra_way)

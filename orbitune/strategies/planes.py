@@ -25,6 +25,7 @@ class Task:
         rings: The satellites of each plane in ring order.
         held: Per plane, the model that all its satellites hold, and since when. Origins are disjoint.
         intra_way, ground_way, slot_s: How strategies A and B are used where a way needs them.
+        receivers: Planes without a model that get the total; for `via_ground` alone.
     """
 
     way: str
@@ -33,6 +34,7 @@ class Task:
     intra_way: str
     ground_way: str
     slot_s: float
+    receivers: tuple[tuple[int, ...], ...] = ()
 
     @property
     def size(self) -> int:

@@ -22,6 +22,7 @@ twice       nobody receives a byte that it already holds (`holdings`)
 promise     every promised byte is held in time (`holdings`)
 staleness   no contribution was computed from weights older than the timeline allows (`lineage`)
 memory      what a node computes and what it keeps for later fit its memory (`memory`)
+battery     no battery ever holds less than its floor, where batteries are modelled (`battery`)
 ==========  =====================================================================================================
 """
 
@@ -36,6 +37,7 @@ from orbitune.errors import TimelineRejected
 from orbitune.links.contacts import KINDS
 from orbitune.timeline.activity import PHASES, Activity, Payload, Span, Timeline
 from orbitune.timeline.airtime import check_airtime
+from orbitune.timeline.battery import check_battery
 from orbitune.timeline.collector import paused_collector
 from orbitune.timeline.holdings import check_holdings
 from orbitune.timeline.lineage import check_initial, check_origin, check_staleness
@@ -153,7 +155,7 @@ def _with_late_work(span: Span, timeline: Timeline) -> Span:
     """With staleness, work for a round of training may have begun while that many rounds before it were under way."""
     if not timeline.staleness or span.phase != "train":
         return span
-    first = span.round - timeline.staleness
+    first = span.round - max(0, timeline.staleness)
     begins_s = min(one.start_s for one in timeline.spans if one.phase == "train" and one.round >= first)
     return replace(span, start_s=begins_s)
 
@@ -303,5 +305,6 @@ CHECKS: tuple[Callable[[Timeline, System], None], ...] = (
     check_holdings,
     check_staleness,
     check_memory,
+    check_battery,
 )
 """All rules, in the order in which they are looked at."""

@@ -34,7 +34,8 @@ LONG = ("links.downlink_rate_mbps=0.5", "links.uplink_rate_mbps=0.5", "time.dura
 NEAR = ("ground_station.1.latitude_deg=74", "ground_station.1.longitude_deg=20")
 """A second station in sight of the same satellites."""
 THREE_PLANES = ("shell.0.satellites=18", "shell.0.planes=3", "links.isl_inter_rate_mbps=0.1")
-UNEQUAL = (*THREE_PLANES, "links.isl_inter_rate_mbps=100", "links.downlink_rate_mbps=2", "train.local_steps=1")
+UNEQUAL = (*THREE_PLANES, "links.isl_inter_rate_mbps=100", "links.downlink_rate_mbps=2", "train.local_steps=1",
+           "method.inter_orbit=quickest")  # fmt: skip
 """Slow enough that planes wait for passes of different lengths."""
 PLANNED = ("model.name=vit-b-16", "data.dataset=none", "data.samples_per_satellite=50", "data.num_classes=10")
 OWN = ("model.name=module", "model.source=tests.laws.own_models:narrow", "model.weights=random",
@@ -106,7 +107,7 @@ PLANS: dict[str, Change] = {
     "train.rounds": ("2", "3", ()),
     "train.lora_rank": ("4", "8", ("train.trains=lora",)),
     "train.accumulate": ("1", "2", ()),
-    "train.satellites_per_round": ("0", "5", ()),
+    "train.satellites_per_round": ("0", "5", ("method.inter_orbit=via_ground",)),
     "train.staleness": ("0", "1", (*UNEQUAL, "train.rounds=3")),
     "train.quorum": ("0.5", "1", (*UNEQUAL, "train.rounds=3", "train.staleness=1")),
     "train.local_steps": ("1", "2", ()),

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from orbitune.mission import Mission, job_of, prepare
 from orbitune.methods import METHODS, Job, planning
 from orbitune.methods.base import Cut
 from orbitune.methods.stream_queue import Call, Gate, Queue
 from orbitune.methods.stream_sights import Around, Sights
+from orbitune.mission import Mission, job_of, prepare
 from orbitune.scenario.load import load
 from orbitune.timeline.activity import Payload, Timeline
 from orbitune.timeline.bounds import lower_bound
