@@ -11,7 +11,7 @@ from typing import Protocol
 
 from orbitune.methods.job import Job as Job
 from orbitune.methods.job import Ways as Ways
-from orbitune.model.partition import params_bytes
+from orbitune.model.partition import adapter_bytes, params_bytes
 from orbitune.model.profile import PartProfile
 from orbitune.strategies import inter_orbit, intra_orbit
 from orbitune.strategies.quickest_gather import Moved, gather_down, hand_out
@@ -98,9 +98,13 @@ def deployed(job: Job, parts: tuple[PartProfile, ...]) -> tuple[Payload, ...]:
 
 
 def lacking(job: Job, held: tuple[PartProfile, ...], wanted: tuple[PartProfile, ...]) -> tuple[Payload, ...]:
-    """Untrained weights of `wanted` that satellites with those of `held` lack; both are first parts of the model."""
+    """Untrained weights of `wanted` that satellites with those of `held` lack; both are first parts of the model.
+
+    Adapters are left out: they train, and come as what was trained.
+    """
     first, weights = initial_weights(job, held).size, initial_weights(job, wanted)
-    return () if job.preloaded or first >= weights.size else (weights.part(first, weights.size),)
+    last = weights.size - int(adapter_bytes(wanted) - adapter_bytes(held))
+    return () if job.preloaded or first >= last else (weights.part(first, last),)
 
 
 # -- steps that several methods take ---------------------------------------------------------------------------------

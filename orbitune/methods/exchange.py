@@ -67,9 +67,10 @@ def last_update(job: Job) -> Payload:
 
 def encoder_of(job: Job) -> tuple[Payload, ...]:
     """What satellites lack of the model at the end: what trained on the server, or the encoder that never left it."""
-    if job.trained_bytes(job.shallowest.rest):
-        return (model_of(job, last_version(job), job.members(job.rounds - 1)),)
-    return lacking(job, job.deepest.front, job.partition.parts)
+    if not job.trained_bytes(job.shallowest.rest):
+        return lacking(job, job.deepest.front, job.partition.parts)
+    model = model_of(job, last_version(job), job.members(job.rounds - 1))
+    return (model, *lacking(job, job.deepest.front, job.partition.parts)) if job.trains == "lora" else (model,)
 
 
 def exchanges_of(job: Job, index: int, starts: Starts | None = None) -> list[Exchange]:

