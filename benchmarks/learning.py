@@ -233,9 +233,7 @@ def main() -> None:
             case.model.load_state_dict(first)
             found = engine(case)
             if found is None:
-                print(
-                    f"{case.name}: flower is left out; FLOWER_PYTHON names no environment with it (see the top of this file)"
-                )
+                print(f"{case.name}: flower is left out, for FLOWER_PYTHON is not set (see the top of this file)")
                 continue
             cases.setdefault(case.name, {})[name] = found
             rows.append({"case": case.name, "engine": name, **found})

@@ -8,6 +8,14 @@ from orbitune.scenario.schema import Scenario
 from orbitune.scenario.text import isl_rate_words, radio_words
 
 
+CROSSINGS = {
+    "none": "Nothing is cached between rounds: what crosses the cut crosses again each time.",
+    "features": "Features are kept on board: a sample crosses the cut once, at its first use.",
+    "embeddings": "Embeddings are kept where the encoder is: a sample's embedding crosses once, at its first use.",
+}
+"""What `method.cache` means for the bytes."""
+
+
 def assumptions(scenario: Scenario) -> list[str]:
     """The assumptions that matter for this scenario, most important first."""
     links, satellite, method = scenario.links, scenario.satellite, scenario.method
@@ -26,12 +34,11 @@ def assumptions(scenario: Scenario) -> list[str]:
         if method.overlap == "none"
         else "Micro-batches flow through the stages (method.overlap = stream) wherever that ends earlier than stage "
         "after stage. It changes times alone: training uses the same samples in the same order.",
-        "A round uses the same number of samples on every satellite in every method, and nothing is cached between "
-        "rounds: what crosses the cut crosses again each time.",
+        "A round uses the same number of samples on every satellite in every method. " + CROSSINGS[method.cache],
         "Energy counts what the job adds on the satellites (computing, sending, receiving). Battery, eclipse and idle "
         "power are not modelled yet.",
-        "The image data are one Sentinel-2 scene dealt out to the satellites; orbits decide when they can talk, not "
-        "what they have photographed."
+        "The images are one data set dealt out to the satellites; orbits decide when they can talk, not what they have "
+        "photographed."
         if scenario.data.dataset != NO_DATASET
         else "No images: sample counts and sizes are numbers of the scenario, and accuracy is not known.",
     ]

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from orbitune.errors import RunError
 from orbitune.learn.aggregate import Contribution, Tensors, copy_of, write_into
 from orbitune.learn.client import Batch, SatelliteLosses, make_optimizer, proximal_pull, take_step
 from orbitune.learn.draws import Draws
@@ -158,9 +157,4 @@ def _refuse_not_finite(
     for name, values in found.items():
         if not values.isfinite().all():
             index = int((~values.flatten(1).isfinite().all(dim=1)).nonzero()[0])
-            spec = task.spec
-            raise RunError(
-                f"satellite {batches[index].satellite}: {name} is not finite in a batch of {losses.shape[1]} samples; "
-                f"training diverged with learning_rate = {spec.learning_rate} ({spec.optimizer}); start again with a "
-                "lower one"
-            )
+            raise task.diverged(batches[index], name)

@@ -41,7 +41,7 @@ class Draws:
     def step(self, satellite: int, step: int) -> list[Batch]:
         """The `accumulate` batches of an optimiser step, counted from the start of the training."""
         first = step * self.spec.accumulate
-        return [Batch(satellite, self._draw(satellite, first + index)) for index in range(self.spec.accumulate)]
+        return [Batch(satellite, self._draw(satellite, first + index), step) for index in range(self.spec.accumulate)]
 
     def _draw(self, satellite: int, index: int) -> Tensor:
         """Batch `index` of a satellite since the start of the training."""

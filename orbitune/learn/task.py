@@ -98,7 +98,7 @@ class Task:
             )
             self._require_finite_gradients()
         except NotFinite as wrong:
-            raise self._diverged(batch, str(wrong)) from wrong
+            raise self.diverged(batch, str(wrong)) from wrong
         return losses
 
     def _require_finite_gradients(self) -> None:
@@ -108,11 +108,13 @@ class Task:
             for name, gradient in gradients.items():
                 require_finite(f"gradient of {name}", gradient)
 
-    def _diverged(self, batch: Batch, tensor: str) -> RunError:
+    def diverged(self, batch: Batch, tensor: str) -> RunError:
+        """What to say when a tensor of a batch is not finite."""
         spec = self.spec
         return RunError(
-            f"satellite {batch.satellite}: {tensor} is not finite in a batch of {len(batch.ids)} samples; training "
-            f"diverged with learning_rate = {spec.learning_rate} ({spec.optimizer}); start again with a lower one"
+            f"step {batch.step + 1}, satellite {batch.satellite}: {tensor} is not finite in a batch of "
+            f"{len(batch.ids)} samples; training diverged with learning_rate = {spec.learning_rate} "
+            f"({spec.optimizer}); start again with a lower one"
         )
 
     @torch.no_grad()
