@@ -7,7 +7,6 @@ from orbitune.scenario.link_keys import Links
 from orbitune.scenario.schema import Scenario
 from orbitune.scenario.text import isl_rate_words, radio_words
 
-
 CROSSINGS = {
     "none": "Nothing is cached between rounds: what crosses the cut crosses again each time.",
     "features": "Features are kept on board: a sample crosses the cut once, at its first use.",

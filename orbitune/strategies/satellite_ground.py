@@ -19,10 +19,9 @@ its uplink. Stations store what the backhaul cannot take at once.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TypeVar
 
@@ -30,6 +29,7 @@ from orbitune.links.contacts import Contact
 from orbitune.strategies.flow import turns
 from orbitune.strategies.quickest import Plan, Quickest, follow_down, follow_up, plan_turns
 from orbitune.strategies.quickest_trial import take_best, tries
+from orbitune.strategies.served import first_served
 from orbitune.strategies.sky import (
     Depot,
     Load,
@@ -249,7 +249,7 @@ def _down_direct(schedule: Schedule, loads: Sequence[Load]) -> Iterator[tuple[fl
     def end_s(load: Load, satellite: int, station: int) -> float:
         return schedule.probe(satellite, station, load.left, load.complete_s)
 
-    for load, satellite, station in _first_served(schedule, loads, "downlink", end_s):
+    for load, satellite, station in first_served(schedule, loads, "downlink", end_s):
         ready_s = load.complete_s
         for part in load.take(load.left):
             yield schedule.send(satellite, station, part.payload, ready_s), station, part
@@ -262,51 +262,11 @@ def _up_direct(schedule: Schedule, loads: Sequence[Load], depot: Depot) -> Itera
         there_s = schedule.probe(server, station, load.left, load.complete_s)
         return schedule.probe(station, satellite, load.left, there_s)
 
-    for load, satellite, station in _first_served(schedule, loads, "uplink", end_s):
+    for load, satellite, station in first_served(schedule, loads, "uplink", end_s):
         parts = load.take(load.left)
         there_s = [depot.stock(station, part) for part in parts]
         for part, ready_s in zip(parts, there_s, strict=True):
             yield satellite, Held(part.payload, schedule.send(station, satellite, part.payload, ready_s))
-
-
-def _first_served(
-    schedule: Schedule, loads: Sequence[Load], kind: str, end_s: Callable[[Load, int, int], float]
-) -> Iterator[tuple[Load, int, int]]:
-    """Each load with its best satellite and station, the earliest to complete first.
-
-    The caller books each before it asks for the next. Bookings only ever make the others later, so a link whose time
-    still holds when it is the earliest is indeed the next. Links begin with a guess that is never too late.
-    """
-    queue = [(*link, True) for number, load in enumerate(loads) if load.left
-             for link in _links_of(schedule, load, number, kind)]  # fmt: skip
-    heapify(queue)
-    served: set[int] = set()
-    while queue:
-        time_s, number, satellite, station, guessed = queue[0]
-        if number in served:
-            heappop(queue)
-            continue
-        now_s = end_s(loads[number], satellite, station)
-        if now_s > time_s or guessed:
-            heapreplace(queue, (now_s, number, satellite, station, False))
-            continue
-        served.add(number)
-        if time_s == inf:
-            raise out_of_time(schedule, [loads[number]], kind)
-        yield loads[number], satellite, station
-
-
-def _links_of(schedule: Schedule, load: Load, number: int, kind: str) -> Iterator[tuple[float, int, int, int]]:
-    """Each link that can carry a load, and before when it will not have done so."""
-    by_link = schedule.system.contacts.by_link
-    for satellite in load.members:
-        for station in schedule.system.nodes.stations:
-            link = (satellite, station) if kind == "downlink" else (station, satellite)
-            if link in by_link:
-                columns = schedule.columns(*link)
-                row = bisect_right(columns.end_s, load.complete_s)
-                start_s = columns.start_s[row] if row < len(columns.start_s) else inf
-                yield max(load.complete_s, start_s), number, satellite, station
 
 
 # -- gateway ---------------------------------------------------------------------------------------------------------

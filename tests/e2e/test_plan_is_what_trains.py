@@ -339,8 +339,8 @@ SPARED_FLOPS = 3 * 2 * 96 * (128 * 128 + 8 * 128)
 
 
 def nearly(trains: str, planned: float, measured: float) -> bool:
-    """Within 1 %. With adapters alone, the first block with any needs no gradient of its input; a profile by blocks does
-    not know that, so the plan has it."""
+    """Within 1 %. With adapters alone, the first block with any needs no gradient of its input; a profile by blocks
+    does not know that, so the plan has it."""
     planned_too_much = SPARED_FLOPS * 2 * NUM_SATELLITES if trains == "lora" and planned > 1.01 * measured else 0.0
     return planned - planned_too_much == pytest.approx(measured, rel=0.01)
 

@@ -210,7 +210,8 @@ def test_the_page_of_keys_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> N
 def test_every_key_has_a_meaning_and_a_unit_that_agrees_with_its_name() -> None:
     units = {"_h": "h", "_s": "s", "_ms": "ms", "_km": "km", "_m": "m", "_deg": "deg", "_mbps": "Mbit/s", "_w": "W",
              "_gb": "GB", "_gflops": "GFLOP/s", "_m_s": "m/s", "_deg_s": "deg/s", "_db": "dB", "_dbw": "dBW",
-             "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad", "_percent": "%", "_px": "px"}  # fmt: skip
+             "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad",
+             "_percent": "%", "_px": "px"}  # fmt: skip
     for section in SECTIONS.values():
         for key in keys_of(section):
             assert key.doc
