@@ -17,7 +17,7 @@ from pathlib import Path
 from orbitune.errors import PlanError, RunError
 from orbitune.links.overview import overview
 from orbitune.methods import METHODS
-from orbitune.mission import Mission, learn_spec, model_spec, prepare, selection
+from orbitune.mission import Mission, learn_spec, model_spec, participation_of, prepare, selection
 from orbitune.plans import (
     Planned,
     Progress,
@@ -37,7 +37,6 @@ from orbitune.scenario.load import load
 from orbitune.scenario.schema import Scenario
 from orbitune.scenario.text import dump
 from orbitune.statements import assumptions, checks
-from orbitune.timeline.participation import participation
 from orbitune.training import Training, train_all
 
 
@@ -139,7 +138,7 @@ def trainings(mission: Mission, planned: Planned, run: RunFolder, random_start: 
             num_satellites=len(planned.job.samples),
             start_s=planned.timeline.phase_s("deploy"),
             round_ends_s=planned.timeline.round_ends_s(),
-            participation=participation(planned.timeline, mission.system.nodes.num_satellites),
+            participation=participation_of(planned.method, planned.timeline, mission.system.nodes.num_satellites),
         )
         for label, weights in starts.items()
     ]

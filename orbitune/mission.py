@@ -5,7 +5,7 @@ No torch is needed, except where a model without a profile has to be measured fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -19,12 +19,21 @@ from orbitune.imagery.imagery import Holdings, Selection, holdings
 from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.spec import LearnSpec
 from orbitune.methods import Job, Method, Ways
+from orbitune.methods.asynchronous import contributions
+from orbitune.methods.asynchronous_base import Asynchronous
+from orbitune.methods.fedasync import FedAsync
+from orbitune.methods.fedbuff import FedBuff
+from orbitune.methods.fedleo import FedLEO
+from orbitune.methods.fedspace import FedSpace
 from orbitune.methods.in_orbit import InOrbit
 from orbitune.model.partition import Partition
 from orbitune.model.profile import ModelProfile
 from orbitune.scenario import build, build_model
 from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.schema import Scenario
+from orbitune.timeline.activity import Timeline
+from orbitune.timeline.participation import participation
+from orbitune.training import Participation
 
 Drawn = tuple[tuple[int, ...], ...]
 """The satellites drawn for each round."""
@@ -127,6 +136,21 @@ def job_of(mission: Mission) -> Job:
     )
 
 
+def configured(method: Method, scenario: Scenario) -> Method:
+    """The method with the scenario's own numbers."""
+    keys = scenario.method
+    if isinstance(method, FedBuff):
+        return replace(method, share=keys.fedbuff_share, max_staleness=keys.fedbuff_max_staleness)
+    if isinstance(method, FedLEO):
+        return replace(method, choice=keys.fedleo_sink, seed=scenario.seed)
+    return replace(method, stretch_h=keys.fedspace_stretch_h) if isinstance(method, FedSpace) else method
+
+
+def participation_of(method: Method, timeline: Timeline, num_satellites: int) -> Participation | None:
+    """Who is counted in which average and what each started from, as learning replays it; None for everybody, fresh."""
+    return contributions(timeline) if isinstance(method, Asynchronous) else participation(timeline, num_satellites)
+
+
 def _first_uses(mission: Mission) -> tuple[tuple[int, ...], ...]:
     """For each batch of the run and each satellite, how many samples are used there for the first time."""
     train = mission.scenario.train
@@ -221,6 +245,9 @@ def learn_spec(scenario: Scenario, method: Method, job: Job) -> LearnSpec:
         server_rate=train.server_rate,
         precision=train.precision,
         noise_multiplier=scenario.method.noise_multiplier,
+        merge=method.merge if isinstance(method, Asynchronous) else "mean",
+        merge_rate=scenario.method.fedasync_rate if isinstance(method, FedAsync) else 1.0,
+        staleness_weight=scenario.method.staleness_weight,
         noise_clip=scenario.method.noise_clip,
         noise_gradient_clip=scenario.method.noise_gradient_clip,
     )

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from orbitune.cost.system import System
 from orbitune.links.contacts import KINDS
 from orbitune.methods import METHODS, Job, Method, plan
 from orbitune.methods.in_orbit import placed
-from orbitune.mission import Mission, job_of, prepare
+from orbitune.mission import Mission, configured, job_of, prepare
 from orbitune.scenario.schema import Scenario
 from orbitune.timeline.activity import Timeline
+from orbitune.timeline.battery import lowest_charge
 from orbitune.timeline.bounds import Bound, lower_bound
 from orbitune.timeline.summary import energy_j, limiting
 from orbitune.timeline.usage import binding, by_stage
@@ -63,7 +65,7 @@ def method_and_job(mission: Mission, name: str) -> tuple[Method, Job]:
         PlanError: The method cannot do such a job.
     """
     job = job_of(mission)
-    method = placed(METHODS[name], job)
+    method = placed(configured(METHODS[name], mission.scenario), job)
     return method, method.prepare(job)
 
 
@@ -111,11 +113,20 @@ def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Ro
         "final_accuracy": metrics[-1]["accuracy"] if metrics else None,
         "bytes": {kind: sent.get(kind, 0) for kind in KINDS},
         "energy_j": energy_j(timeline, mission.system),
+        "lowest_charge": _lowest_charge(timeline, mission.system),
         "limiting": limiting(timeline),
         "binding": binding(timeline, mission.system),
         "stages": timeline.stage_s(),
         "stopped": timeline.stopped,
     }
+
+
+def _lowest_charge(timeline: Timeline, system: System) -> Row | None:
+    """Least charge of any battery as a share of what it holds, whose and when; null without batteries."""
+    lowest = lowest_charge(timeline, system)
+    if lowest is None:
+        return None
+    return {"share": lowest.share, "satellite": system.nodes.name(lowest.satellite), "time_s": lowest.time_s}
 
 
 def add_ratios(rows: Sequence[Row]) -> None:

@@ -26,9 +26,10 @@ from orbitune.imagery.imagery import Selection
 from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.spec import LearnSpec
 from orbitune.runs import RunFolder
-from orbitune.timeline.participation import TakingPart
 
 Row = dict[str, Any]
+Participation = tuple[tuple[tuple[int, int] | tuple[int, int, int], ...], ...]
+"""By round of training, who is counted in which average, as `learn.replay.TakingPart` has it."""
 
 POLL_S = 0.5
 """How often the parent looks whether a process has died without a word."""
@@ -46,7 +47,7 @@ class Training:
     num_satellites: int
     start_s: float
     round_ends_s: tuple[float, ...]
-    participation: tuple[TakingPart, ...] | None = None
+    participation: Participation | None = None
 
     @property
     def metrics(self) -> str:

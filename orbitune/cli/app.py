@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orbitune import __version__
+from orbitune.cli.choose_command import choose
 from orbitune.cli.privacy_command import privacy
+from orbitune.cli.sweep_command import sweep
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
 from orbitune.files import write_whole
 from orbitune.runs import SCHEMA_VERSION
@@ -361,3 +363,5 @@ def _need_torch() -> None:
 
 
 main.add_command(privacy)
+main.add_command(choose)
+main.add_command(sweep)

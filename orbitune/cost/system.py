@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orbitune.cost.energy import PowerBudget
 from orbitune.links.contacts import ContactPlan, Nodes
 
 TERMINAL_OF = {"downlink": "ground", "uplink": "ground", "isl_intra": "intra", "isl_inter": "inter", "backhaul": ""}
@@ -35,7 +36,7 @@ class Terminals:
 
 @dataclass(frozen=True)
 class Radios:
-    """Power a satellite draws while it sends (or receives) over each kind of contact, in watts."""
+    """Power a satellite draws while it sends (or receives) over each kind of contact, in watts, beside idle power."""
 
     transmit_w: dict[str, float]
     receive_w: float
@@ -52,6 +53,7 @@ class System:
         terminals: Peers at a time.
         radios: Power of links.
         satellites: The computer of each satellite by its number, where they differ; empty where all are `satellite`.
+        power: Panels and batteries of the satellites; None where charge is not modelled and never runs out.
     """
 
     contacts: ContactPlan
@@ -60,10 +62,12 @@ class System:
     terminals: Terminals
     radios: Radios
     satellites: tuple[Computer, ...] = ()
+    power: PowerBudget | None = None
 
     def __post_init__(self) -> None:
         count = self.nodes.num_satellites
         assert len(self.satellites) in (0, count), f"{len(self.satellites)} computers for {count} satellites"
+        assert self.power is None or len(self.power.sunlight) == count, f"sunlight of {count} satellites is needed"
 
     @property
     def nodes(self) -> Nodes:
@@ -75,6 +79,12 @@ class System:
         if node == self.nodes.server:
             return self.server
         return self.satellites[node] if self.satellites else self.satellite
+
+    def draws_w(self, source: int, target: int, kind: str) -> list[tuple[int, float]]:
+        """The satellites at the ends of a contact, and what each of them draws while it is used, in watts."""
+        count = self.nodes.num_satellites
+        found = [(source, self.radios.transmit_w[kind])] if source < count else []
+        return [*found, (target, self.radios.receive_w)] if target < count else found
 
     def num_terminals(self, node: int, terminal: str) -> int:
         """How many peers `node` can point at with that kind of terminal."""

@@ -28,8 +28,9 @@ from orbitune.learn.client import (
     take_step,
 )
 from orbitune.learn.draws import Draws
+from orbitune.learn.merge import Merge
 from orbitune.learn.precision import arithmetic, check_precision
-from orbitune.learn.replay import Past, TakingPart, starts_of
+from orbitune.learn.replay import Past, Progress, TakingPart, averages_of, starts_of
 from orbitune.learn.schedule import rate_factor
 from orbitune.learn.server_step import FedAdam
 from orbitune.learn.split import cut_of
@@ -64,12 +65,14 @@ class TaskLearner:
     Attributes:
         optimizer: What lives longer than a round is part of the state; None where each round starts afresh.
         server: What the server does beyond averaging.
+        progress: Who has come how far, where satellites go on by themselves.
         past: Weights of past rounds, for satellites that start from old ones.
         compressor: What changes of weights or gradients of satellites go through; None where they cross exactly.
     """
 
     optimizer: torch.optim.Optimizer | None = None
     server: FedAdam | None = None
+    progress: Progress | None = None
 
     def __init__(self, task: Task) -> None:
         check_precision(task.spec.precision, task.labels.device)
@@ -125,6 +128,8 @@ class TaskLearner:
             parts["optimizer"] = state.optimizer_tensors(self.optimizer, self.task.trained)
         if self.server is not None:
             parts["server"] = self.server.state()
+        if self.progress is not None:
+            parts["progress"] = self.progress.state()
         if self.compressor is not None:
             parts["residual"] = self.compressor.state()
             parts["sent_bytes"]["update"] = torch.tensor(self.compressor.sent_bytes)
@@ -154,6 +159,8 @@ class TaskLearner:
             self.compressor.load(state.below("residual.", tensors))
         if self.server is not None:
             self.server.load(state.below("server.", tensors))
+        if self.progress is not None:
+            self.progress.load(state.below("progress.", tensors))
         self.wire.sent_bytes = sent
         self.task.account.crossed = tensors["samples.crossed"].clone()
         self.past.load(state.below("past.", tensors))
@@ -232,6 +239,9 @@ class AveragingLearner(TaskLearner):
     Where somebody starts from old weights, or changes are compressed, what is averaged are the changes: the next
     weights are the current ones plus the mean of (local - start) over those that take part, weighted by samples
     (FedBuff, arXiv:2106.06639, algorithm 1, with server learning rate 1); with everybody fresh that is the plain mean.
+
+    Where satellites go on by themselves (`spec.merge` other than "mean"), a round may hold several averages, formed as
+    `merge` says. A satellite that trains for the n-th time then takes the n-th round of its own steps and samples.
     """
 
     def __init__(self, task: Task) -> None:
@@ -240,9 +250,13 @@ class AveragingLearner(TaskLearner):
         self._together = batched.pays(task)
         if task.spec.server_optimizer == "adam":
             self.server = FedAdam(task.spec.server_rate, copy_of(task.trained))
+        if task.spec.merge != "mean":
+            self.progress = Progress(len(task.holdings))
 
     def run_round(self, round_index: int, taking_part: TakingPart | None = None) -> RoundResult:
         """`local_steps` steps on every satellite that takes part and holds samples, then the average."""
+        if self.progress is not None:
+            return self._run_averages(self.progress, taking_part)
         bases = starts_of(taking_part, round_index, self.task.participants())
         current = copy_of(self.task.trained)
         starts = {k: current if base == round_index else self.past.at(base) for k, base in bases.items()}
@@ -265,6 +279,35 @@ class AveragingLearner(TaskLearner):
                 one = Contribution(one.satellite, one.num_samples, change)
             mean.add(one)
         moved = mean.moved(current) if as_changes else mean.result(current)
+        return moved if self.server is None else self.server.step(current, difference(moved, current))
+
+    def _run_averages(self, progress: Progress, taking_part: TakingPart | None) -> RoundResult:
+        losses: SatelliteLosses = []
+        for bases in averages_of(taking_part, progress.averages, self.task.participants()):
+            if bases:
+                current = copy_of(self.task.trained)
+                write_into(self.task.trained, self._average_of(progress, current, bases, losses))
+                self.past.keep(progress.averages, current)
+                for satellite in bases:
+                    progress.trainings[satellite] += 1
+            progress.averages += 1
+        return summarise(losses)
+
+    def _average_of(
+        self, progress: Progress, current: Tensors, bases: Mapping[int, int], losses: SatelliteLosses
+    ) -> Tensors:
+        """The next weights; adds the losses on the way to `losses`."""
+        formed = progress.averages
+        starts = {k: current if base == formed else self.past.at(base) for k, base in bases.items()}
+        late = {k: formed - base for k, base in bases.items()}
+        merge = Merge(self.spec, current, {k: self.draws.samples_per_round(k) for k in bases}, late)
+        for number in sorted({progress.trainings[k] for k in bases}):
+            alike = {k: start for k, start in starts.items() if progress.trainings[k] == number}
+            for one, own_losses in self._train(alike, number):
+                losses += own_losses
+                change = self.compressed(one.satellite, difference(one.tensors, starts[one.satellite]))
+                merge.add(one.satellite, starts[one.satellite], change)
+        moved = merge.result()
         return moved if self.server is None else self.server.step(current, difference(moved, current))
 
     def _train(self, starts: Mapping[int, Tensors], round_index: int) -> Iterator[tuple[Contribution, SatelliteLosses]]:

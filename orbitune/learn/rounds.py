@@ -20,6 +20,7 @@ from torch import Tensor
 
 from orbitune.errors import RunError
 from orbitune.learn.aggregate import Tensors
+from orbitune.learn.auxiliary import AuxiliaryLearner
 from orbitune.learn.backbones.seam import Backbone
 from orbitune.learn.codec import Wire
 from orbitune.learn.features import Kept
@@ -126,6 +127,8 @@ def make_learner(
             be, or a part that trains has layers that do not allow it.
     """
     task = make_task(spec, backbone, num_classes, images, labels, holdings, test_ids, kept)
+    if spec.learner == "auxiliary":
+        return AuxiliaryLearner(task)
     return AveragingLearner(task) if spec.averages else UnionLearner(task)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from orbitune.cost.transfer import CODECS, UPDATE_CODECS
 
-LEARNERS = ("split", "federated", "central")
-"""Who computes: satellites and server together over a cut, every satellite alone, or the server alone."""
+LEARNERS = ("split", "federated", "central", "auxiliary")
+"""Who computes: satellites and server together over a cut, every satellite alone, the server alone, or satellites and
+server each by itself, the satellites behind an auxiliary head (`auxiliary`)."""
 
 TRAINS = ("head", "lora", "encoder", "full")
 """The head; head and adapters in the blocks; head, blocks and last norm (the embedding stays frozen); or everything."""
@@ -26,6 +27,13 @@ SCHEDULES = ("constant", "linear", "cosine")
 SERVER_OPTIMIZERS = ("average", "adam")
 """What the server does with the mean of the satellites: take it, or take it as a gradient for Adam."""
 
+MERGES = ("mean", "mix", "buffer", "weighted")
+"""What the server does with the satellites that are counted in one model: federated averaging; FedAsync's mixing of
+weights; FedBuff's step by their changes; the same with weights that add up to one, as FedSpace. See `merge`."""
+
+STALENESS_WEIGHTS = ("constant", "polynomial", "hinge")
+"""How a contribution counts less the more models it has missed, see `merge.staleness_factor`; not for "mean"."""
+
 PRECISIONS = ("fp32", "bf16")
 """Of the arithmetic; parameters and optimiser stay in the backbone's own type."""
 
@@ -35,7 +43,7 @@ class LearnSpec:
     """One way to fine-tune.
 
     Attributes:
-        learner: One of `LEARNERS`; `server_encoder`, `cut` and `codec` concern "split" only.
+        learner: One of `LEARNERS`; `server_encoder` concerns "split" only, `cut` and `codec` also "auxiliary".
         trains: One of `TRAINS`.
         server_encoder: One of `SERVER_ENCODERS`; without meaning for trains = "head", where the encoder never changes.
         cut: How many blocks run on the satellites, after the embedding.
@@ -60,6 +68,11 @@ class LearnSpec:
         prox_mu: FedProx (arXiv:1812.06127): pull towards the start of the round; only for learners that average.
         server_optimizer: One of `SERVER_OPTIMIZERS`; only for learners that average.
         server_rate: Learning rate of the server's Adam.
+        merge: One of `MERGES`; "mean" for all learners but "auxiliary", the others for "federated" and "auxiliary".
+        merge_rate: FedAsync's alpha, or the server's learning rate of the others; not for "mean".
+        staleness_weight: One of `STALENESS_WEIGHTS`.
+        staleness_decay: How fast it falls (a in FedAsync): the exponent of "polynomial", the slope of "hinge".
+        staleness_free: Models that may be missed before "hinge" falls (b in FedAsync).
         precision: One of `PRECISIONS`.
         noise_multiplier: Gaussian noise on what leaves a satellite over the cut, in units of `noise_clip`; 0 is none.
         noise_clip: Norm to which each sample's embedding is clipped before noise.
@@ -92,6 +105,11 @@ class LearnSpec:
     prox_mu: float = 0.0
     server_optimizer: str = "average"
     server_rate: float = 0.01
+    merge: str = "mean"
+    merge_rate: float = 1.0
+    staleness_weight: str = "polynomial"
+    staleness_decay: float = 0.5
+    staleness_free: int = 4
     precision: str = "fp32"
     noise_multiplier: float = 0.0
     noise_clip: float = 1.0
@@ -109,6 +127,10 @@ class LearnSpec:
         assert self.schedule in SCHEDULES, self.schedule
         assert self.server_optimizer in SERVER_OPTIMIZERS, self.server_optimizer
         assert self.precision in PRECISIONS, self.precision
+        assert self.merge in MERGES and self.staleness_weight in STALENESS_WEIGHTS, (self.merge, self.staleness_weight)
+        mergers = ("mean",) if self.learner in ("split", "central") else MERGES[self.learner == "auxiliary" :]
+        assert self.merge in mergers, f"{self.merge} for {self.learner}"
+        assert self.merge_rate > 0 and self.staleness_decay >= 0 and self.staleness_free >= 0
         assert self.cut >= 0 and self.local_steps >= 1 and self.batch_size >= 1
         assert list(self.cuts) == sorted({*self.cuts}) and all(later > self.cut for later in self.cuts), self.cuts
         assert self.accumulate >= 1 and self.rounds >= 1 and self.warmup_steps >= 0 and self.lora_rank >= 1

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from orbitune.errors import PlanError, TimelineRejected
+from orbitune.methods.asynchronous import largest_staleness
+from orbitune.methods.asynchronous_base import Asynchronous
 from orbitune.methods.base import Cut, Job, Method, start_with
 from orbitune.methods.taking_part import staged
 from orbitune.timeline.activity import Timeline
@@ -92,7 +94,9 @@ def _play(method: Method, job: Job, cut: Cut | None, on_round: OnRound | None, l
             on_round(index, now)
     if not done:
         raise PlanError(f"{method.name}: {stopped}")
-    timeline = replace(schedule.timeline(method.name, method.private, done, stopped), staleness=job.staleness)
+    timeline = schedule.timeline(method.name, method.private, done, stopped)
+    allowed = largest_staleness(timeline) if isinstance(method, Asynchronous) else job.staleness
+    timeline = replace(timeline, staleness=allowed)
     return timeline if limit is None or limit.beaten(timeline) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from orbitune.methods.asynchronous_base import Asynchronous
 from orbitune.methods.base import Job, Method, Round, initial_weights
 from orbitune.methods.collaborative import Collaborative
 from orbitune.methods.exchange import exchanges_of, update_of
@@ -17,6 +18,8 @@ from orbitune.timeline.simulate import Schedule
 
 def staged(method: Method, job: Job, schedule: Schedule) -> Round:
     """The rounds of a method, stage after stage, with whoever takes part."""
+    if isinstance(method, Asynchronous):
+        return method.rounds(job, schedule).round
     if job.staleness and isinstance(method, Collaborative):
         return LateRounds(job, schedule).round
     if job.taking_part and isinstance(method, Collaborative | Onboard):

@@ -9,9 +9,11 @@ from functools import reduce
 from importlib import resources
 from pathlib import Path
 
+from orbitune.cost.energy import JOULES_PER_WH, PowerBudget, power_budget
 from orbitune.cost.system import Computer, Radios, System, Terminals
 from orbitune.errors import PlanError
 from orbitune.links.contacts import ContactPlan, Nodes
+from orbitune.links.eclipse import eclipses
 from orbitune.links.faults import Outage, without
 from orbitune.links.isl import IslSpec
 from orbitune.links.plan import LinkSpec, find_contacts
@@ -270,14 +272,37 @@ def _node(name: str, nodes: Nodes) -> int:
     return names.index(name)
 
 
+def _power(scenario: Scenario, constellation: Constellation, plan: ContactPlan) -> PowerBudget | None:
+    """Panels, batteries and sunlight; None where the scenario has no batteries.
+
+    Raises:
+        PlanError: The battery is below its floor at the start, or idle power alone empties it.
+    """
+    satellite, time = scenario.satellite, scenario.time
+    if not satellite.battery_wh:
+        return None
+    return power_budget(
+        eclipses(constellation, time.start_utc, plan.horizon_s, time.search_step_s),
+        plan.nodes,
+        plan.horizon_s,
+        idle_w=satellite.idle_power_w,
+        solar_w=satellite.solar_power_w,
+        capacity_j=satellite.battery_wh * JOULES_PER_WH,
+        floor_share=percent(satellite.battery_floor_percent),
+        start_share=percent(satellite.battery_start_percent),
+    )
+
+
 def build_system(scenario: Scenario, constellation: Constellation | None = None) -> System:
     """Contacts and machines: all that planning may use.
 
     Energy counts satellites only, which live on what their panels give; the server's power is 0.
     """
     satellite, links = scenario.satellite, scenario.links
+    whole = constellation or build_constellation(scenario)
+    contacts = build_contacts(scenario, whole)
     return System(
-        contacts=build_contacts(scenario, constellation),
+        contacts=contacts,
         satellite=_computer(satellite.sustained_gflops, satellite.memory_gb, satellite.compute_power_w),
         server=_server(scenario.server),
         terminals=Terminals(
@@ -296,6 +321,7 @@ def build_system(scenario: Scenario, constellation: Constellation | None = None)
             receive_w=satellite.receive_power_w,
         ),
         satellites=_computers(scenario),
+        power=_power(scenario, whole, contacts),
     )
 
 

@@ -8,7 +8,16 @@ from orbitune.cost.transfer import CODECS, UPDATE_CODECS
 from orbitune.imagery.assign import HOW
 from orbitune.imagery.imagery import DATASETS, FOLDER
 from orbitune.learn.model_spec import MODEL_NAMES
-from orbitune.learn.spec import CACHES, OPTIMIZERS, PRECISIONS, SCHEDULES, SERVER_ENCODERS, SERVER_OPTIMIZERS, TRAINS
+from orbitune.learn.spec import (
+    CACHES,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    SERVER_ENCODERS,
+    SERVER_OPTIMIZERS,
+    STALENESS_WEIGHTS,
+    TRAINS,
+)
 from orbitune.model.profile import shipped_profiles
 from orbitune.scenario.keys import key
 
@@ -155,7 +164,34 @@ class Train:
 class Method:
     """The scheme and its three communication strategies."""
 
-    name: str = key("scheme", choices=("collaborative", "reconstructed", "onboard", "download"))
+    name: str = key(
+        "scheme",
+        choices=(
+            "collaborative",
+            "reconstructed",
+            "onboard",
+            "download",
+            "fedavg",
+            "fedisl",
+            "fedleo",
+            "fedasync",
+            "fedbuff",
+            "fedspace",
+            "sfl_leo",
+        ),
+    )
+    fedleo_sink: str = key(
+        "FedLEO: which satellite brings a plane's sum down", default="scheduled", choices=("scheduled", "random")
+    )
+    fedasync_rate: float = key("FedAsync: weight of a fresh contribution (alpha)", default=0.6, high=1, above=True)
+    fedbuff_share: float = key("FedBuff: its buffer, as a share of the satellites", default=0.25, high=1, above=True)
+    fedbuff_max_staleness: int = key("FedBuff: models a contribution may miss", default=4, high=1000)
+    fedspace_stretch_h: float = key("FedSpace: how far ahead it plans", default=6.0, unit="h", high=240, above=True)
+    staleness_weight: str = key(
+        "how much less a late contribution counts: FedAsync, FedBuff, FedSpace, SFL-LEO",
+        default="polynomial",
+        choices=STALENESS_WEIGHTS,
+    )
     placement: str = key(
         "where the encoder of collaborative runs: on the ground server, on one satellite of each plane, or spread over "
         "the satellites of each plane",

@@ -34,6 +34,16 @@ class Satellite:
     downlink_power_w: float = key("drawn while sending to a station", **_POWER)
     isl_power_w: float = key("drawn while sending to a satellite", **_POWER)
     receive_power_w: float = key("drawn while receiving", **_POWER)
+    battery_wh: float = key("what the battery holds; 0: energy limits nothing", default=0.0, unit="Wh", high=10**6)
+    idle_power_w: float = key("drawn all the time", default=0.0, **_POWER)
+    solar_power_w: float = key("from the panels in sunlight, after losses", default=0.0, **_POWER)
+    battery_floor_percent: float = key(
+        "charge that is never gone below; cycled by 30 %, cells last years in low orbit",
+        default=70.0,
+        unit="%",
+        high=100,
+    )
+    battery_start_percent: float = key("charge at the start", default=100.0, unit="%", high=100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

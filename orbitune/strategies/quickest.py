@@ -242,7 +242,8 @@ def follow_up(schedule: Schedule, loads: Sequence[Load], plan: Plan, depot: Depo
                     load.put_back(part)
                     continue
                 end_s = min(turn.end_s, start_s + part.payload.size * BITS_PER_BYTE / contact.rate_bps)
-                yield contact.target, Held(part.payload, schedule.send_at(contact, part.payload, start_s, end_s))
+                arrival_s = schedule.send_at(contact, part.payload, start_s, end_s, may_wait=True)
+                yield contact.target, Held(part.payload, arrival_s)
                 start_s = end_s
 
 

@@ -241,7 +241,7 @@ def send_parts(
     for part in parts:
         done += part.payload.size
         finish_s = min(end_s, start_s + done * BITS_PER_BYTE / contact.rate_bps)
-        yield part, schedule.send_at(contact, part.payload, begin_s, finish_s)
+        yield part, schedule.send_at(contact, part.payload, begin_s, finish_s, may_wait=True)
         begin_s = finish_s
 
 

@@ -29,14 +29,15 @@ STEP_S, STEP_SHARE = 1.0, 0.01
 """Our choice: a load may wait 1 s or 1 % longer than it must, where the exact moment would take many more trials."""
 
 HALVINGS, PACE_GAIN = 6, 1e-3
-"""Our choice: a transfer that would have to wait may be cut down to a 64th, where that is faster by a thousandth."""
+"""Our choice: a transfer that would have to wait may be cut down to a 64th, where that is faster by a thousandth; below
+`STEP_S` only where it could not be sent otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reserve:
     """The charge of one battery over time: linear between `time_s` [N], with net power `net_w` [N] from each on.
 
-    Never changed: `drawing` gives a new one, so copies of a desk may share it.
+    `spare_j` is what can be drawn at any time whatsoever: how far the charge stays above the floor.
     """
 
     capacity_j: float
@@ -44,6 +45,7 @@ class Reserve:
     time_s: list[float]
     net_w: list[float]
     charge_j: list[float]
+    spare_j: float
 
     @classmethod
     def idle(cls, budget: PowerBudget, satellite: int, horizon_s: float) -> Reserve:
@@ -52,7 +54,14 @@ class Reserve:
         kept = change_s < horizon_s
         time_s, net_w = np.append(change_s[kept], horizon_s), np.cumsum(rise_w[kept])
         charge_j = budget.charge_j(time_s, net_w)
-        return cls(budget.capacity_j, budget.floor_j, time_s.tolist(), [*net_w.tolist(), 0.0], charge_j.tolist())
+        spare_j = float(charge_j.min()) - budget.floor_j
+        columns = time_s.tolist(), [*net_w.tolist(), 0.0], charge_j.tolist()
+        return cls(budget.capacity_j, budget.floor_j, *columns, spare_j)
+
+    def copy(self) -> Reserve:
+        """The same, free to go its own way."""
+        columns = list(self.time_s), list(self.net_w), list(self.charge_j)
+        return Reserve(self.capacity_j, self.floor_j, *columns, self.spare_j)
 
     def at(self, moment_s: float) -> float:
         """The charge at a moment."""
@@ -87,17 +96,17 @@ class Reserve:
     def earliest_s(self, ready_s: float, duration_s: float, power_w: float, last_s: float) -> float:
         """When a load that is ready may start; `last_s` or later if not before then."""
         start_s = ready_s
-        while power_w > 0.0 and duration_s > 0.0 and start_s < last_s:
+        while power_w * duration_s > max(0.0, self.spare_j) and start_s < last_s:
             bound_s = self.not_before_s(start_s, duration_s, power_w)
             if bound_s <= start_s:
                 break
             start_s = max(bound_s, start_s + max(STEP_S, STEP_SHARE * (start_s - ready_s)))
         return start_s
 
-    def drawing(self, start_s: float, end_s: float, power_w: float) -> Reserve:
-        """The same battery with one more load."""
-        time_s, net_w, charge_j = list(self.time_s), list(self.net_w), list(self.charge_j)
-        first, last = (self._split(time_s, net_w, charge_j, moment_s) for moment_s in (start_s, end_s))
+    def draw(self, start_s: float, end_s: float, power_w: float) -> None:
+        """Book one more load."""
+        first, last = self._split(start_s), self._split(end_s)
+        time_s, net_w, charge_j = self.time_s, self.net_w, self.charge_j
         for row in range(first, last):
             net_w[row] -= power_w
         for row in range(first, len(time_s) - 1):
@@ -105,20 +114,21 @@ class Reserve:
             if row >= last and charge >= charge_j[row + 1]:
                 break
             charge_j[row + 1] = charge
-        return Reserve(self.capacity_j, self.floor_j, time_s, net_w, charge_j)
+            self.spare_j = min(self.spare_j, charge - self.floor_j)
 
     def lowest(self) -> tuple[float, float]:
         """When the charge is lowest, and how much it is then."""
         row = min(range(len(self.time_s)), key=self.charge_j.__getitem__)
         return self.time_s[row], self.charge_j[row]
 
-    def _split(self, time_s: list[float], net_w: list[float], charge_j: list[float], moment_s: float) -> int:
-        """Make a moment one of `time_s`; returns its number. The charge there is as it is without the new load."""
-        row = bisect_left(time_s, moment_s)
-        if row == len(time_s) or time_s[row] != moment_s:
-            time_s.insert(row, moment_s)
-            net_w.insert(row, net_w[row - 1])
-            charge_j.insert(row, self.at(moment_s))
+    def _split(self, moment_s: float) -> int:
+        """Make a moment one of `time_s`; returns its number."""
+        row = bisect_left(self.time_s, moment_s)
+        if row == len(self.time_s) or self.time_s[row] != moment_s:
+            charge_j = self.at(moment_s)
+            self.time_s.insert(row, moment_s)
+            self.net_w.insert(row, self.net_w[row - 1])
+            self.charge_j.insert(row, charge_j)
         return row
 
 
@@ -129,9 +139,11 @@ class Batteries:
     system: System
     budget: PowerBudget
     _reserves: dict[int, Reserve] = field(default_factory=dict)
+    _own: set[int] = field(default_factory=set)
 
     def copy(self) -> Batteries:
-        """The same, free to go its own way."""
+        """The same, free to go its own way. Reserves are shared until one side draws from them."""
+        self._own.clear()
         return Batteries(self.system, self.budget, dict(self._reserves))
 
     def reserve(self, satellite: int) -> Reserve:
@@ -146,7 +158,10 @@ class Batteries:
         """Book loads of a length that is not zero."""
         for satellite, power_w in draws:
             if power_w > 0.0 and end_s > start_s:
-                self._reserves[satellite] = self.reserve(satellite).drawing(start_s, end_s, power_w)
+                if satellite not in self._own:
+                    self._reserves[satellite] = self.reserve(satellite).copy()
+                    self._own.add(satellite)
+                self._reserves[satellite].draw(start_s, end_s, power_w)
 
     def earliest_s(self, draws: Draws, ready_s: float, duration_s: float, last_s: float) -> float:
         """When all of some loads may start together; `last_s` or later if not before then."""
@@ -167,6 +182,8 @@ class Batteries:
         best, best_pace = (inf, duration_s), inf
         for halving in range(HALVINGS + 1):
             length_s = duration_s / 2**halving
+            if length_s < STEP_S and best_pace < inf:
+                break
             start_s = self.earliest_s(draws, ready_s, length_s, last_s)
             end_s = min(start_s + length_s, last_s)
             if start_s < end_s and (pace := (end_s - ready_s) / (end_s - start_s)) < best_pace - PACE_GAIN:
@@ -178,7 +195,12 @@ class Batteries:
     def shortage(self, draws: Draws, start_s: float, end_s: float) -> str:
         """Why loads may not be booked from one moment to another, in words; empty if they may."""
         for satellite, power_w in draws:
-            lowest_s, lowest_j = self.reserve(satellite).drawing(start_s, end_s, power_w).lowest()
+            reserve = self.reserve(satellite)
+            if power_w * (end_s - start_s) <= max(0.0, reserve.spare_j):
+                continue
+            reserve = reserve.copy()
+            reserve.draw(start_s, end_s, power_w)
+            lowest_s, lowest_j = reserve.lowest()
             if lowest_j < self.budget.floor_j - 2.0 * SLACK_J:  # what was allowed once is allowed when booked again
                 return (
                     f"the battery of {self.system.nodes.name(satellite)} would fall to {lowest_j / JOULES_PER_WH:.4g} "

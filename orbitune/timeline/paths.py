@@ -10,6 +10,7 @@ least. `Reach` is exact where waiting matters; this is for very many pairs of no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class Paths:
 
     def to_server_s(self, satellite: int, since_s: float) -> float:
         """When news that a satellite has since then can be at the server, at the earliest."""
+        if since_s == inf:
+            return inf
         epoch = int(since_s // EPOCH_S)
         delays = self._to_server.get(epoch)
         if delays is None:
@@ -46,6 +49,8 @@ class Paths:
 
     def from_server_s(self, satellite: int, since_s: float) -> float:
         """When news that the server has since then can be at a satellite, at the earliest."""
+        if since_s == inf:
+            return inf
         epoch = int(since_s // EPOCH_S)
         delays = self._from_server.get(epoch)
         if delays is None:
@@ -54,11 +59,13 @@ class Paths:
 
     def arrivals_s(self, since_s: Mapping[int, float]) -> NDArray[np.float64]:
         """When the news of each of some nodes can be at every node, [sources, nodes]."""
-        epochs = {node: int(time_s // EPOCH_S) for node, time_s in since_s.items()}
+        epochs = {node: int(time_s // EPOCH_S) for node, time_s in since_s.items() if time_s < inf}
         for epoch in sorted(set(epochs.values())):
             self._find(epoch, [node for node, other in epochs.items() if other == epoch])
         rows = [
             np.minimum(time_s + self._from[epochs[node], node], (epochs[node] + 2) * EPOCH_S)
+            if time_s < inf
+            else np.full(len(self._plan.nodes), inf)
             for node, time_s in since_s.items()
         ]
         return np.array(rows).reshape(len(rows), len(self._plan.nodes))

@@ -3,6 +3,9 @@
 Strategies and methods say what must happen and from when; the schedule finds the earliest free moment that the
 contact plan allows. Bookings on one resource are made in the order they are asked for and never moved, so the same
 calls give the same timeline. Cost per transfer: one bisection over the contacts of its link.
+
+Where the system has batteries, whatever would take one below its floor at any later moment waits until it would not
+(`charging`). Without, nothing of that is looked at.
 """
 
 from __future__ import annotations
@@ -12,15 +15,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from orbitune.cost.energy import JOULES_PER_WH
 from orbitune.cost.system import TERMINAL_OF, System
 from orbitune.errors import PlanError
 from orbitune.links.contacts import Contact
 from orbitune.timeline.activity import Activity, Held, Payload, Promise, Span, Timeline
+from orbitune.timeline.charging import Batteries
 from orbitune.units import BITS_PER_BYTE
 
 
 class HorizonEnd(PlanError):
     """The contact plan ends before the transfer can finish."""
+
+
+class LowBattery(PlanError):
+    """A battery would fall below its floor, and waiting is no way out."""
 
 
 @dataclass(slots=True)
@@ -67,6 +76,12 @@ class Schedule:
     _link_free_s: dict[tuple[int, int], float] = field(default_factory=dict)
     _terminals: dict[tuple[int, str], list[_Pointing]] = field(default_factory=dict)
     _columns: dict[tuple[int, int], Columns] = field(default_factory=dict)
+    _batteries: Batteries | None = None
+    _waited: bool = False
+
+    def __post_init__(self) -> None:
+        if self.system.power is not None:
+            self._batteries = Batteries(self.system, self.system.power)
 
     # -- computing -----------------------------------------------------------------------------------------------
 
@@ -82,10 +97,14 @@ class Schedule:
         """Book `flops` on a node's computer from `ready_s` on; returns the end in seconds.
 
         Raises:
-            HorizonEnd: The contact plan ends before the work does.
+            HorizonEnd: The contact plan ends before the work does, or before the battery has charge enough for it.
+            LowBattery: The battery can never hold enough for it.
         """
         start_s = max(ready_s, self._computer_free_s.get(node, 0.0))
-        end_s = start_s + flops / self.system.computer(node).flops_per_s
+        takes_s = flops / self.system.computer(node).flops_per_s
+        if self._batteries is not None and node < self.system.nodes.num_satellites:
+            start_s = self._charged_s(self._batteries, node, start_s, takes_s)
+        end_s = start_s + takes_s
         horizon_s = self.system.contacts.horizon_s
         if end_s > horizon_s:
             name = self.system.nodes.name(node)
@@ -97,6 +116,24 @@ class Schedule:
         self._book("compute", node, start_s, end_s, needs=tuple(needs), makes=tuple(makes), flops=flops,
                    memory_bytes=memory_bytes)  # fmt: skip
         return end_s
+
+    def _charged_s(self, batteries: Batteries, node: int, ready_s: float, takes_s: float) -> float:
+        """When a satellite's battery allows a computation, and draw it."""
+        power_w, horizon_s = self.system.computer(node).power_w, self.system.contacts.horizon_s
+        draws = [(node, power_w)]
+        start_s = batteries.earliest_s(draws, ready_s, takes_s, horizon_s)
+        if start_s > ready_s and (reason := batteries.too_much(node, takes_s, power_w)):
+            raise LowBattery(f"{reason}; lower train.batch_size, or raise satellite.battery_wh or solar_power_w")
+        if start_s > ready_s and start_s + takes_s > horizon_s:
+            name, needed_wh = self.system.nodes.name(node), takes_s * power_w / JOULES_PER_WH
+            raise HorizonEnd(
+                f"{name} computes for {takes_s:.0f} s with {needed_wh:.4g} Wh, and from {ready_s:.0f} s to the end of "
+                f"the contact plan at {horizon_s:.0f} s its battery never has that to spare; lengthen time.duration_h, "
+                "lower train.batch_size or raise satellite.battery_wh or satellite.solar_power_w"
+            )
+        if start_s + takes_s <= horizon_s:
+            batteries.draw(draws, start_s, start_s + takes_s)
+        return start_s
 
     def merge(self, node: int, needs: Iterable[Payload], ready_s: float) -> Held:
         """Sum contributions to the same bytes. Adding a few megabytes takes no time worth modelling."""
@@ -177,11 +214,47 @@ class Schedule:
             key: [pointing.copy() for pointing in pointings] for key, pointings in self._terminals.items()
         }
         copy._columns = self._columns  # derived from the contact plan alone, so it may be shared
+        copy._batteries = self._batteries.copy() if self._batteries is not None else None
+        copy._waited = self._waited
         return copy
 
-    def send_at(self, contact: Contact, payload: Payload, start_s: float, end_s: float) -> float:
-        """Book an interval that a strategy has worked out itself; returns the arrival. The checker will judge it."""
+    def send_at(
+        self, contact: Contact, payload: Payload, start_s: float, end_s: float, may_wait: bool = False
+    ) -> float:
+        """Book an interval that a strategy has worked out itself; returns the arrival. The checker will judge it.
+
+        Args:
+            may_wait: Where a battery does not allow that interval, or another send that had to wait has taken it, the
+                payload is sent as early as it can be after `start_s`. For strategies that go on from the arrival.
+
+        Raises:
+            LowBattery: A battery at one of its ends would fall below its floor, and the send may not wait.
+            HorizonEnd: The send waits, and the contact plan ends first.
+        """
+        if self._batteries is not None:
+            draws = self.system.draws_w(contact.source, contact.target, contact.kind)
+            shortage = self._batteries.shortage(draws, start_s, end_s)
+            if may_wait and (shortage or (self._waited and not self._is_free(contact, start_s))):
+                self._waited = True
+                return self.send(contact.source, contact.target, payload, start_s)
+            if shortage:
+                raise self._low_battery(contact, start_s, end_s, shortage)
         return self._book_piece(contact, start_s, end_s, payload)
+
+    def _is_free(self, contact: Contact, start_s: float) -> bool:
+        """Whether nothing is booked from a moment on for a link and terminals at its ends."""
+        links = [(contact.source, contact.target)]
+        if not self.system.terminals.full_duplex:
+            links.append((contact.target, contact.source))
+        return max(self._pointed_s(contact), *(self._link_free_s.get(link, 0.0) for link in links)) <= start_s
+
+    def _low_battery(self, contact: Contact, start_s: float, end_s: float, shortage: str) -> LowBattery:
+        """The error for an interval that a battery does not allow."""
+        ends = f"{self.system.nodes.name(contact.source)} to {self.system.nodes.name(contact.target)}"
+        return LowBattery(
+            f"{ends}, {start_s:.0f} to {end_s:.0f} s: {shortage}; this way of sending plans ahead and cannot wait for "
+            "charge: choose another, or raise satellite.battery_wh or satellite.solar_power_w"
+        )
 
     def _pieces(self, source: int, target: int, size: int, ready_s: float) -> list[Piece]:
         """The earliest intervals on one link that carry `size` bytes; none if the contact plan ends too soon."""
@@ -191,6 +264,9 @@ class Schedule:
         if not self.system.terminals.full_duplex:
             free_s = max(free_s, self._link_free_s.get((target, source), 0.0))
         columns = self._columns.get(link) or self.columns(source, target)
+        if self._batteries is not None:
+            ahead = map(contacts.__getitem__, range(bisect_right(columns.end_s, free_s), len(contacts)))
+            return self._charged_pieces(self._batteries, ahead, size, free_s)
         pieces: list[Piece] = []
         for row in range(bisect_right(columns.end_s, free_s), len(contacts)):
             contact = contacts[row]
@@ -209,12 +285,45 @@ class Schedule:
                 return pieces
         return []
 
+    def _charged_pieces(
+        self, batteries: Batteries, contacts: Iterable[Contact], size: int, free_s: float
+    ) -> list[Piece]:
+        """`_pieces` where both ends must have charge enough; one contact may then carry several, with breaks."""
+        pieces: list[Piece] = []
+        for contact in contacts:
+            draws = self.system.draws_w(contact.source, contact.target, contact.kind)
+            free_s = max(free_s, contact.start_s, self._pointed_s(contact))
+            while free_s < contact.end_s:
+                wanted_s = min(size * BITS_PER_BYTE / contact.rate_bps, contact.end_s - free_s)
+                start_s, length_s = batteries.piece_s(draws, free_s, wanted_s, contact.end_s)
+                wanted = size if length_s == wanted_s else int(length_s * contact.rate_bps / BITS_PER_BYTE)
+                taken = min(wanted, int(max(0.0, contact.end_s - start_s) * contact.rate_bps / BITS_PER_BYTE))
+                if not taken:
+                    break
+                free_s = min(start_s + taken * BITS_PER_BYTE / contact.rate_bps, contact.end_s)
+                pieces.append((contact, start_s, free_s, taken))
+                size -= taken
+                if not size:
+                    return pieces
+                batteries = batteries.copy()
+                batteries.draw(draws, start_s, free_s)
+        return []
+
+    def _pointed_s(self, contact: Contact) -> float:
+        """When both ends of a contact have a terminal for each other."""
+        terminal = TERMINAL_OF[contact.kind]
+        if not terminal:
+            return 0.0
+        ends = contact.source, contact.target
+        return max(self._pointed_at_s(node, terminal, peer) for node, peer in (ends, ends[::-1]))
+
     def _no_room(self, source: int, target: int, size: int, ready_s: float) -> HorizonEnd:
         """The error for a transfer that the contact plan cannot finish."""
         name, horizon_s = self.system.nodes.name, self.system.contacts.horizon_s
+        charge = "" if self._batteries is None else ", or before batteries have charge enough"
         return HorizonEnd(
             f"{name(source)} cannot send {size} bytes to {name(target)} after {ready_s:.0f} s: the contact plan of "
-            f"{horizon_s:.0f} s ends before the last of them; lengthen time.duration_h"
+            f"{horizon_s:.0f} s ends before the last of them{charge}; lengthen time.duration_h"
         )
 
     def _pointed_at_s(self, node: int, terminal: str, peer: int) -> float:
@@ -252,6 +361,8 @@ class Schedule:
     def _book_piece(self, contact: Contact, start_s: float, end_s: float, payload: Payload) -> float:
         source, target = link = contact.source, contact.target
         self._link_free_s[link] = max(self._link_free_s.get(link, 0.0), end_s)
+        if self._batteries is not None:
+            self._batteries.draw(self.system.draws_w(source, target, contact.kind), start_s, end_s)
         if terminal := TERMINAL_OF[contact.kind]:
             self._point(source, terminal, target, end_s)
             self._point(target, terminal, source, end_s)

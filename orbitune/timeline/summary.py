@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orbitune.cost.system import System
 from orbitune.timeline.activity import Timeline
+from orbitune.timeline.battery import loads_of
+
+
+def energy_by_satellite_j(timeline: Timeline, system: System) -> NDArray[np.float64]:
+    """Joules that each satellite spends on computing, sending and receiving, shape [S].
+
+    Idle power and the sun are not counted: only what the job adds.
+    """
+    loads = loads_of(timeline, system)
+    spent_j = loads.power_w * (loads.end_s - loads.start_s)
+    total_j: NDArray[np.float64] = np.zeros(system.nodes.num_satellites)
+    np.add.at(total_j, loads.satellite, spent_j)
+    return total_j
 
 
 def energy_j(timeline: Timeline, system: System) -> float:
-    """Joules that the satellites spend on computing, sending and receiving, all satellites together.
-
-    Idle power, the ground and the sun are not counted: only what the job adds.
-    """
-    total = 0.0
-    satellites = system.nodes.satellites
-    for activity in timeline.activities:
-        duration_s = activity.end_s - activity.start_s
-        if activity.kind == "compute" and activity.node in satellites:
-            total += duration_s * system.satellite.power_w
-        elif activity.kind == "send":
-            if activity.node in satellites:
-                total += duration_s * system.radios.transmit_w[activity.link]
-            if activity.peer in satellites:
-                total += duration_s * system.radios.receive_w
-    return total
+    """Joules that all satellites together spend on computing, sending and receiving; the ground is not counted."""
+    return float(energy_by_satellite_j(timeline, system).sum())
 
 
 def limiting(timeline: Timeline) -> str:

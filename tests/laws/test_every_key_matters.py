@@ -37,6 +37,7 @@ THREE_PLANES = ("shell.0.satellites=18", "shell.0.planes=3", "links.isl_inter_ra
 UNEQUAL = (*THREE_PLANES, "links.isl_inter_rate_mbps=100", "links.downlink_rate_mbps=2", "train.local_steps=1",
            "method.inter_orbit=quickest")  # fmt: skip
 """Slow enough that planes wait for passes of different lengths."""
+HUNGRY = ("satellite.idle_power_w=1", "satellite.solar_power_w=20", "satellite.battery_floor_percent=10")
 PLANNED = ("model.name=vit-b-16", "data.dataset=none", "data.samples_per_satellite=50", "data.num_classes=10")
 OWN = ("model.name=module", "model.source=tests.laws.own_models:narrow", "model.weights=random",
        "model.cut_points=['stem', 'first', 'second']")  # fmt: skip
@@ -89,6 +90,11 @@ PLANS: dict[str, Change] = {
     "satellite.downlink_power_w": ("20", "10", ()),
     "satellite.isl_power_w": ("15", "10", ()),
     "satellite.receive_power_w": ("5", "3", ()),
+    "satellite.battery_wh": ("0", "20", HUNGRY),
+    "satellite.idle_power_w": ("1", "2", (*HUNGRY, "satellite.battery_wh=20")),
+    "satellite.solar_power_w": ("20", "30", (*HUNGRY, "satellite.battery_wh=20")),
+    "satellite.battery_floor_percent": ("10", "99.99", (*HUNGRY, "satellite.battery_wh=20")),
+    "satellite.battery_start_percent": ("100", "5", (*HUNGRY, "satellite.battery_wh=20")),
     "server.sustained_gflops": ("46800", "20000", ()),
     "server.memory_gb": ("640", "0.01", ()),
     "model.name": ("vit-b-16", "vit-l-16", PLANNED[1:]),
@@ -122,6 +128,10 @@ PLANS: dict[str, Change] = {
     "method.inter_orbit": ("via_ground", "earliest_tree", ()),
     "method.overlap": ("none", "stream", ()),
     "method.slot_s": ("20", "45", LONG),
+    "method.fedleo_sink": ("scheduled", "random", ("method.name=fedleo",)),
+    "method.fedbuff_share": ("0.25", "1", ("method.name=fedbuff",)),
+    "method.fedbuff_max_staleness": ("4", "1", ("method.name=fedbuff", "method.fedbuff_share=0.1")),
+    "method.fedspace_stretch_h": ("6", "0.2", ("method.name=fedspace",)),
     "method.preloaded": ("true", "false", ()),
     "method.deliver_to": ("server", "satellites", ()),
 }
@@ -143,6 +153,8 @@ CURVES: dict[str, Change] = {
     "train.server_optimizer": ("average", "adam", APART),
     "train.server_rate": ("0.01", "0.1", (*APART, "train.server_optimizer=adam")),
     "train.precision": ("fp32", "bf16", ()),
+    "method.fedasync_rate": ("0.6", "0.3", ("method.name=fedasync", *HEAD)),
+    "method.staleness_weight": ("polynomial", "constant", ("method.name=fedasync", *HEAD)),
     "method.noise_multiplier": ("0", "1", NOISY[1:]),
     "method.noise_clip": ("10", "1", NOISY),
     "method.noise_gradient_clip": ("1", "0.01", NOISY),
@@ -216,8 +228,8 @@ def _sets(key: str, value: str, beside: tuple[str, ...]) -> tuple[str, ...]:
 def outputs(sets: tuple[str, ...], preset: str = "tiny") -> str:
     """Everything that planning puts out, as one text; a refusal counts as an output."""
     scenario = load(preset, ("train.rounds=2", *sets) if preset == "tiny" else sets)
-    mission = prepare(scenario)
     try:
+        mission = prepare(scenario)
         planned = plan_method(mission, scenario.method.name)
     except PlanError as refusal:
         return str(refusal)
@@ -232,7 +244,7 @@ def curve(folder: Path, sets: tuple[str, ...]) -> str:
     """What one short training puts out, and the results row it leads to."""
     scenario = load("tiny", ("train.rounds=1", "train.batch_size=1", *sets))
     mission = prepare(scenario)
-    planned = plan_method(mission, "collaborative")
+    planned = plan_method(mission, scenario.method.name)
     run = RunFolder.create(folder, "curve", "", scenario.seed)
     (training,) = trainings(mission, planned, run, random_start=False)
     train(training, lambda row: None)

@@ -89,6 +89,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             SECTIONS["train"],
             batch_size=draw(st.integers(1, min(data.samples_per_satellite or 99, 65536))),
             staleness=0,
+            satellites_per_round=0,
         )
     )
     parts["time"] = draw(sections(SECTIONS["time"], duration_h=draw(st.floats(1, 2160))))
@@ -211,7 +212,7 @@ def test_every_key_has_a_meaning_and_a_unit_that_agrees_with_its_name() -> None:
     units = {"_h": "h", "_s": "s", "_ms": "ms", "_km": "km", "_m": "m", "_deg": "deg", "_mbps": "Mbit/s", "_w": "W",
              "_gb": "GB", "_gflops": "GFLOP/s", "_m_s": "m/s", "_deg_s": "deg/s", "_db": "dB", "_dbw": "dBW",
              "_db_k": "dB/K", "_mhz": "MHz", "_ghz": "GHz", "_nm": "nm", "_urad": "urad",
-             "_percent": "%", "_px": "px"}  # fmt: skip
+             "_percent": "%", "_px": "px", "_wh": "Wh"}  # fmt: skip
     for section in SECTIONS.values():
         for key in keys_of(section):
             assert key.doc

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import inf, nan
 
 import pytest
-from method_worlds import CASES, HORIZON_S, MEMORY_BYTES, World, flat, world
+from method_worlds import CASES, HORIZON_S, MEMORY_BYTES, World, flat, small_job, small_system, world
+from power_worlds import powered
 
 from orbitune.errors import TimelineRejected
 from orbitune.links.contacts import Contact
+from orbitune.methods import METHODS, plan
 from orbitune.timeline.activity import Activity, Payload, Promise, Span, Timeline, whole
 from orbitune.timeline.rejection import TIME_TOLERANCE_S
 from orbitune.timeline.verify import verify
@@ -703,6 +706,71 @@ def a_promise_due_after_the_end(given: World) -> Timeline | None:
     return replace(given.timeline, promises=late) if late else None
 
 
+# -- batteries ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def on_batteries() -> World:
+    """Satellites that compute alone and wait for the day to do so; all of it in one stage."""
+    method, trains, ways, full_duplex = CASES["alone"]
+    system = powered(small_system(full_duplex), 1_000.0)
+    made = plan(METHODS[method], small_job(system, trains, ways))
+    acts = tuple(replace(act, phase="train", round=0, stage="all") for act in made.activities)
+    ends = (Span("train", number, "all", HORIZON_S, HORIZON_S) for number in range(1, made.rounds))
+    return World(replace(made, activities=acts, spans=(Span("train", 0, "all", 0.0, HORIZON_S), *ends)), system)
+
+
+def _waited_s(given: World, number: int) -> float:
+    """How long a computation waits after everything that its node did and got before."""
+    act = given.timeline.activities[number]
+    before = [
+        max(other.end_s, other.arrive_s)
+        for other in given.timeline.activities
+        if act.node in (other.node, other.peer) and max(other.end_s, other.arrive_s) <= act.start_s
+    ]
+    return act.start_s - max(before, default=0.0)
+
+
+def _that_waits_longest(given: World) -> int | None:
+    """A computation that waits for nothing but charge."""
+    if given.system.power is None:
+        return None
+    return max(work(given), key=lambda number: _waited_s(given, number))
+
+
+@mutation("battery")
+def a_computation_moved_into_the_night(given: World) -> Timeline | None:
+    number = _that_waits_longest(given)
+    return None if number is None else moved(given, number, -_waited_s(given, number))
+
+
+@mutation("battery")
+def a_computation_that_begins_in_the_night_and_dawdles(given: World) -> Timeline | None:
+    number = _that_waits_longest(given)
+    if number is None:
+        return None
+    return edited(given, number, start_s=given.timeline.activities[number].start_s - _waited_s(given, number))
+
+
+@mutation("battery")
+def work_for_nobody_through_a_night(given: World) -> Timeline | None:
+    if given.system.power is None:
+        return None
+    dusk_s = float(given.system.power.sunlight[0].end_s[-2])
+    return added(given, Activity("compute", 0, dusk_s, dusk_s + 75.0, "train", 0, "all"))
+
+
+@mutation("battery")
+def a_transfer_that_takes_all_day(given: World) -> Timeline | None:
+    """The last to arrive by a link that is always there, sent as slowly as possible."""
+    if given.system.power is None:
+        return None
+    number = max(numbered(given, "send", lambda act: act.link == "isl_intra"))
+    act = given.timeline.activities[number]
+    slow = replace(act, end_s=act.end_s + 2_000.0, arrive_s=act.arrive_s + 2_000.0)
+    return replace(with_activities(given, [*others(given, number), slow]), promises=())
+
+
 # -- the test --------------------------------------------------------------------------------------------------------
 
 
@@ -710,14 +778,15 @@ def a_promise_due_after_the_end(given: World) -> Timeline | None:
 def test_what_the_methods_made_is_accepted(case: str) -> None:
     verify(world(case).timeline, world(case).system)
     verify(flat(case).timeline, flat(case).system)
+    verify(on_batteries().timeline, on_batteries().system)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_corrupted_timeline_is_rejected_for_the_right_reason(name: str) -> None:
     rules, mutate = MUTATIONS[name]
     tried = 0
-    for case in CASES:
-        given = flat(case)
+    worlds = {**{case: flat(case) for case in CASES}, "on batteries": on_batteries()}
+    for case, given in worlds.items():
         corrupted = mutate(given)
         if corrupted is None:
             continue

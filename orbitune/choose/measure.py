@@ -1,0 +1,100 @@
+"""What a choice that changes numbers costs in accuracy: a short, real training of it and of the scenario as written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from orbitune.choose.explain import changes_numbers
+from orbitune.choose.limits import Limits
+from orbitune.choose.search import Answer, Search
+from orbitune.choose.space import NUMBERS, Point, Space
+from orbitune.errors import PlanError
+from orbitune.experiment import trainings
+from orbitune.mission import Mission
+from orbitune.plans import plan_method
+from orbitune.runs import RunFolder
+from orbitune.scenario.learning_keys import NO_DATASET
+from orbitune.scenario.text import dump
+from orbitune.training import train_all
+
+Numbers = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Test accuracy after equally many rounds, of the scenario as written and of a choice."""
+
+    rounds: int
+    written: float
+    chosen: float
+
+    @property
+    def loss(self) -> float:
+        """What the choice loses, as a share of all test samples; below 0 it gains."""
+        return self.written - self.chosen
+
+
+def numbers_of(point: Point) -> Numbers:
+    """What of a point changes what is learned."""
+    compressed = point.codec != "fp32" or point.update_codec != "fp32"
+    encoder = "" if point.trains == "head" else point.server_encoder
+    where = (point.cut, point.placement) if compressed else ()
+    switches = tuple(encoder if name == "server_encoder" else getattr(point, name) for name in NUMBERS)
+    return (*switches, *where)
+
+
+def accuracy(mission: Mission, point: Point, rounds: int) -> float:
+    """Test accuracy of the collaborative method after some rounds with these switches, trained for real.
+
+    Raises:
+        PlanError: The scenario has no images.
+        MissingExtra: torch is not installed.
+    """
+    scenario = point.applied(mission.scenario)
+    if scenario.data.dataset == NO_DATASET:
+        raise PlanError("data.dataset = 'none' has no images to measure an accuracy on; leave --measure away")
+    short = replace(scenario, train=replace(scenario.train, rounds=rounds))
+    there = replace(mission, scenario=short, partition=replace(mission.partition, cut=point.cut))
+    planned = plan_method(there, "collaborative")
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder), short.name, dump(short), short.seed)
+        work = trainings(there, planned, run, random_start=False)
+        train_all(work, lambda label, row: None)
+        return float(work[0].rows()[-1]["accuracy"])
+
+
+def search_measured(
+    mission: Mission,
+    space: Space,
+    limits: Limits,
+    objective: str,
+    rounds: int,
+    allowed_loss: float,
+    budget_s: float = inf,
+    measure: Callable[[Mission, Point, int], float] = accuracy,
+) -> tuple[Answer, list[Accuracies]]:
+    """Search; train what would change the numbers; where it loses too much, search on without it.
+
+    Returns:
+        The answer, and every measurement in the order in which it was made. The last one is the answer's own, unless
+        the answer changes no numbers.
+    """
+    own = Point.of(mission.scenario)
+    refused: set[Numbers] = set()
+    measured: list[Accuracies] = []
+    written: float | None = None
+    while True:
+        search = Search(mission, space, limits, objective)
+        answer = search.run(budget_s, lambda place: numbers_of(place) not in refused)
+        if answer.best is None or not changes_numbers(answer.best.point, own):
+            return answer, measured
+        written = measure(mission, own, rounds) if written is None else written
+        measured.append(Accuracies(rounds, written, measure(mission, answer.best.point, rounds)))
+        if measured[-1].loss <= allowed_loss:
+            return answer, measured
+        refused.add(numbers_of(answer.best.point))
