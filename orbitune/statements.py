@@ -34,8 +34,12 @@ def assumptions(scenario: Scenario) -> list[str]:
         else "Micro-batches flow through the stages (method.overlap = stream) wherever that ends earlier than stage "
         "after stage. It changes times alone: training uses the same samples in the same order.",
         "A round uses the same number of samples on every satellite in every method. " + CROSSINGS[method.cache],
-        "Energy counts what the job adds on the satellites (computing, sending, receiving). Battery, eclipse and idle "
-        "power are not modelled yet.",
+        "Energy counts what the job adds on the satellites (computing, sending, receiving). "
+        + (
+            "Batteries limit it: work waits for charge, panels work in sunlight."
+            if satellite.battery_wh
+            else "No battery limits it (satellite.battery_wh = 0)."
+        ),
         "The images are one data set dealt out to the satellites; orbits decide when they can talk, not what they have "
         "photographed."
         if scenario.data.dataset != NO_DATASET
@@ -86,8 +90,11 @@ def checks(scenario: Scenario) -> list[dict[str, str]]:
         ("contacts", "SGP4 orbits; the edges of passes agree with Skyfield's elevation to within 50 ms in our tests."),
     ]  # fmt: skip
     if scenario.data.dataset != NO_DATASET:
-        said.append(
+        said += [
+            ("privacy", "Where a method promises that images and labels stay on board, a timeline in which they leave "
+             "is refused. What does leave is not private by that alone: `orbitune privacy` reconstructs images and "
+             "labels from it, for this model, cut and codec; with --into RUN the report says how well."),
             ("accuracy", "Real PyTorch gradients, exchanged across the cut in the order of the schedule, measured on "
-             "images that no satellite holds. Split training equals ordinary training in our tests.")
-        )  # fmt: skip
+             "images that no satellite holds. Split training equals ordinary training in our tests."),
+        ]  # fmt: skip
     return [{"number": number, "how": how} for number, how in said]

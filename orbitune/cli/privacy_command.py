@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orbitune.errors import InputError
+from orbitune.runs import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -21,14 +23,20 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one scenario key; repeatable.")
 @click.option("--cuts", default="", metavar="0,2,...", help="Cuts to attack; without it, the scenario's own.")
 @click.option("--codecs", default="", metavar="fp32,...", help="Codecs to attack; without it, the scenario's own.")
+@click.option(
+    "--into", type=click.Path(path_type=Path), metavar="RUN", help="Write privacy.json into a run, for its report."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (keys: docs/schema.md).")
-def privacy(scenario: str, sets: Sequence[str], cuts: str, codecs: str, as_json: bool) -> None:
+def privacy(scenario: str, sets: Sequence[str], cuts: str, codecs: str, into: Path | None, as_json: bool) -> None:
     """Attack what crosses: images from embeddings and features, labels from gradients."""
     from orbitune.cli import console
     from orbitune.scenario.load import load
 
     loaded = load(scenario, sets)
+    run = RunFolder.open(into) if into else None
     content = study(loaded, _cuts(cuts, loaded), _codecs(codecs, loaded))
+    if run is not None:
+        run.write_json("privacy.json", content)
     console.show(content, as_json, table)
 
 

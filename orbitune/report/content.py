@@ -132,10 +132,18 @@ def read_content(run: RunFolder) -> Content:
         contacts=contacts,
         nodes=_nodes(contacts),
         assumptions=tuple(map(str, compare.get("assumptions") or ())),
-        checks=tuple(compare.get("checks") or ()),
+        checks=(*(compare.get("checks") or ()), *_privacy(run)),
         manifest=run.read_json("manifest.json"),
         scenario_text=text,
     )
+
+
+def _privacy(run: RunFolder) -> list[dict[str, str]]:
+    """What `orbitune privacy --into RUN` found, as one more line of how numbers were checked."""
+    if not run.has("privacy.json"):
+        return []
+    found = run.read_json("privacy.json")
+    return [{"number": "privacy, measured", "how": f"{found.get('conclusion', '')} {found.get('promise', '')}".strip()}]
 
 
 def _summaries(run: RunFolder) -> list[dict[str, Any]]:
