@@ -18,11 +18,12 @@ BENCHES := $(sort $(filter-out record random_missions strategy_trials,$(basename
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean $(BENCHES:%=bench-%)
+.PHONY: help demo test test-all check bench clean $(BENCHES:%=bench-%)
 
 help:
 	@echo "make demo    set up, then fine-tune a real model over a real constellation and write the report"
 	@echo "make test    every test: laws, outside references, imports, types, style"
+	@echo "make test-all  the same and every row of the equality table of split training, which takes minutes more"
 	@echo "make check   style, types, import contracts, and the length of functions, without the other tests"
 	@echo "make bench   every benchmark; each prints a table and writes benchmarks/out/NAME.json"
 	@for name in $(BENCHES); do echo "make bench-$$name"; done
@@ -35,6 +36,9 @@ demo: $(TRAIN)
 
 test: $(DEV)
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+test-all: $(DEV)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m ""
 
 check: $(DEV)
 	@failed=; \

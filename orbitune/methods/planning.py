@@ -13,6 +13,7 @@ from orbitune.errors import PlanError, TimelineRejected
 from orbitune.methods.asynchronous import largest_staleness
 from orbitune.methods.asynchronous_base import Asynchronous
 from orbitune.methods.base import Cut, Job, Method, start_with
+from orbitune.methods.fedbuff import FedBuff
 from orbitune.methods.taking_part import staged
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.collector import paused_collector
@@ -95,8 +96,8 @@ def _play(method: Method, job: Job, cut: Cut | None, on_round: OnRound | None, l
     if not done:
         raise PlanError(f"{method.name}: {stopped}")
     timeline = schedule.timeline(method.name, method.private, done, stopped)
-    allowed = largest_staleness(timeline) if isinstance(method, Asynchronous) else job.staleness
-    timeline = replace(timeline, staleness=allowed)
+    unbounded = isinstance(method, Asynchronous) and not isinstance(method, FedBuff)
+    timeline = replace(timeline, staleness=largest_staleness(timeline) if unbounded else job.staleness)
     return timeline if limit is None or limit.beaten(timeline) else None
 
 

@@ -13,7 +13,7 @@ import pytest
 ROW_KEYS = {
     "method", "rounds", "time_s", "deploy_s", "train_s", "deliver_s", "bound_s", "bound", "verified",
     "ratio_to_onboard", "ratio_to_onboard_per_pass", "target_accuracy", "time_to_target_s", "final_accuracy", "bytes",
-    "energy_j", "limiting", "binding", "stages", "stopped",
+    "energy_j", "lowest_charge", "limiting", "binding", "stages", "stopped",
 }  # fmt: skip
 QUICK = ("--set", "train.rounds=2", "--set", "train.batch_size=1")
 

@@ -101,7 +101,7 @@ def test_table(row: Row) -> None:
     assert difference(row) < TOLERANCE[row.dtype]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("row", [row for row in table() if not often(row)], ids="-".join)
 def test_rest_of_table(row: Row) -> None:
     assert difference(row) < TOLERANCE[row.dtype]
