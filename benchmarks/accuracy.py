@@ -20,7 +20,7 @@ from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.session import Start, make_start
 from orbitune.learn.spec import LearnSpec
 
-SEEDS = (1, 2, 3, 4, 5)
+SEEDS = (1, 2, 3)
 NUM_SATELLITES = 8
 ROUNDS = 12
 
