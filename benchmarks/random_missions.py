@@ -17,7 +17,7 @@ import numpy as np
 
 from orbitune.methods.base import FP32_BYTES
 from orbitune.mission import Mission, prepare
-from orbitune.scenario.build import partition
+from orbitune.model.profile import load_profile
 from orbitune.scenario.link_keys import Fault, Links
 from orbitune.scenario.load import load
 from orbitune.scenario.schema import Scenario
@@ -221,7 +221,7 @@ def _with_work(rng: np.random.Generator, scenario: Scenario) -> Scenario:
     """A round takes a batch of each satellite, no more than antennas can carry in an hour and satellites can keep."""
     shell = scenario.shell[0]
     assert scenario.links.downlink_rate_mbps is not None and shell.satellites is not None and shell.planes is not None
-    sample_bytes = partition(scenario).wire_bytes
+    sample_bytes = load_profile(scenario.model.name).embedding.activation_bytes
     room = BUSY_S * _antennas(scenario) * mbps(scenario.links.downlink_rate_mbps) / BITS_PER_BYTE
     kept = gigabytes(scenario.satellite.memory_gb) * MEMORY_SHARE
     most = max(1, int(min(room / shell.satellites, kept * shell.planes / shell.satellites) / sample_bytes))
