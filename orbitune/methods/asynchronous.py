@@ -34,6 +34,7 @@ from orbitune.methods.base import Job
 from orbitune.methods.stream_whole import Task
 from orbitune.timeline.activity import Activity, Held, Payload, Timeline
 from orbitune.timeline.simulate import HorizonEnd, Schedule
+from orbitune.timeline.versions import counted_in
 
 STAGE = "exchange at passes"
 NOT_YET = 1 << 40
@@ -338,23 +339,9 @@ class AsynchronousRounds:
     def _write_down(self, flight: Flight, version: int) -> None:
         cable = self.stocking.pop(flight.stock, ()) if flight.stock else ()
         old, index = flight.cargo[0].version, self.schedule.round
-        self.schedule.activities += [_settled(activity, old, version, index) for activity in (*cable, *flight.booked)]
-
-
-def _settled(activity: Activity, old: int, new: int, index: int) -> Activity:
-    """An activity under the version and the round in which its contribution is counted."""
-    return replace(
-        activity,
-        round=index,
-        stage=STAGE,
-        payload=None if activity.payload is None else _with_version(activity.payload, old, new),
-        needs=tuple(_with_version(payload, old, new) for payload in activity.needs),
-        makes=tuple(_with_version(payload, old, new) for payload in activity.makes),
-    )
-
-
-def _with_version(payload: Payload, old: int, new: int) -> Payload:
-    return replace(payload, version=new) if payload.version == old else payload
+        self.schedule.activities += [
+            counted_in(activity, old, version, index, STAGE) for activity in (*cable, *flight.booked)
+        ]
 
 
 def members_of(job: Job) -> list[int]:

@@ -19,8 +19,9 @@ from math import ceil, inf
 
 from orbitune.methods.base import Job, average, initial_weights
 from orbitune.methods.exchange import Exchange, exchanges_of, model_of, update_of
-from orbitune.timeline.activity import Activity, Payload, whole
+from orbitune.timeline.activity import Payload, whole
 from orbitune.timeline.simulate import HorizonEnd, Schedule
+from orbitune.timeline.versions import counted_in, with_version
 
 STAGE = "round, late planes left out"
 NOT_YET = 1 << 40
@@ -131,9 +132,9 @@ class LateRounds:
         old = flight.exchange.version
         activities, promises = self.schedule.activities, self.schedule.promises
         for place in flight.booked:
-            activities[place] = _renamed(activities[place], old, index)
+            activities[place] = counted_in(activities[place], old, index, index, STAGE)
         for place in flight.promised:
-            promises[place] = replace(promises[place], payload=_with_version(promises[place].payload, old, index))
+            promises[place] = replace(promises[place], payload=with_version(promises[place].payload, old, index))
 
     def _average(self, flights: Sequence[Flight], index: int, now: float) -> float:
         job, schedule = self.job, self.schedule
@@ -147,18 +148,3 @@ class LateRounds:
         self.averages.append(update_of(job, frozenset(members), index))
         updates = {satellite: update_of(job, frozenset({satellite}), index) for satellite in members}
         return average(job, schedule, updates, now)
-
-
-def _renamed(activity: Activity, old: int, new: int) -> Activity:
-    return replace(
-        activity,
-        round=new,
-        stage=STAGE,
-        payload=None if activity.payload is None else _with_version(activity.payload, old, new),
-        needs=tuple(_with_version(payload, old, new) for payload in activity.needs),
-        makes=tuple(_with_version(payload, old, new) for payload in activity.makes),
-    )
-
-
-def _with_version(payload: Payload, old: int, new: int) -> Payload:
-    return replace(payload, version=new) if payload.version == old else payload
