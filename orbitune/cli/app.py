@@ -17,6 +17,7 @@ import click
 
 from orbitune import __version__
 from orbitune.cli.choose_command import choose
+from orbitune.cli.method_names import method_names
 from orbitune.cli.privacy_command import privacy
 from orbitune.cli.sweep_command import sweep
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
@@ -203,7 +204,7 @@ def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, a
     loaded = _load(scenario, sets)
     mission = prepare(loaded)
     with console.progress(quiet=as_json) as heard:
-        rows = planned_rows(mission, _names(methods), heard)
+        rows = planned_rows(mission, method_names(methods), heard)
     if not quick:
         for row in rows:
             row["levers"] = [{"change": lever.name, "time": lever.factor} for lever in levers(mission, row["method"])]
@@ -247,7 +248,7 @@ def compare(
     from orbitune.cli import console
     from orbitune.experiment import Request
 
-    run = _run(scenario, sets, Request(_names(methods), random_start=random_start), root, resume)
+    run = _run(scenario, sets, Request(method_names(methods), random_start=random_start), root, resume)
     content = _execute(run, as_json, "compare")
     report_path = _write_report(run)
     console.show(content | {"run": str(run.path)}, as_json, console.results_table)
@@ -298,22 +299,6 @@ def _load(scenario: str | None, sets: Sequence[str]) -> Any:
     if scenario is None:
         raise InputError(f"no scenario given; give a .toml file or a preset: {', '.join(preset_names())}")
     return load(scenario, sets)
-
-
-def _names(methods: str) -> tuple[str, ...]:
-    """The methods of a comma-separated list.
-
-    Raises:
-        InputError: One of them does not exist, or none is given.
-    """
-    from orbitune.methods import METHODS
-
-    names = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        wrong = ", ".join(unknown) or "(none given)"
-        raise InputError(f"--methods {methods!r}: unknown {wrong}; there are {', '.join(METHODS)}")
-    return names
 
 
 def _run(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orbitune.cli.method_names import method_names
 from orbitune.errors import InputError, RunError, TimelineRejected
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _request(
         return None
     if scenario is None:
         raise InputError("no scenario given; give a .toml file or a preset (orbitune new --list)")
-    return request_of(scenario, sets, parse_axes(vary), _names(methods or USUAL_METHODS), train)
+    return request_of(scenario, sets, parse_axes(vary), method_names(methods or USUAL_METHODS), train)
 
 
 def _folder(request: Request | None, out: Path | None, resume: Path | None) -> tuple[RunFolder, Request]:
@@ -118,18 +119,6 @@ def _folder(request: Request | None, out: Path | None, resume: Path | None) -> t
         return open_folder(resume, request)
     assert request is not None, "only a resumed sweep comes without"
     return new_folder(request, out), request
-
-
-def _names(methods: str) -> tuple[str, ...]:
-    """The methods of a comma-separated list."""
-    from orbitune.methods import METHODS
-
-    names = tuple(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        wrong = ", ".join(unknown) or "(none given)"
-        raise InputError(f"--methods {methods!r}: unknown {wrong}; there are {', '.join(METHODS)}")
-    return names
 
 
 def _table(content: Mapping[str, Any]) -> Table:

@@ -31,8 +31,6 @@ CODECS = (*VALUE_BYTES, "int8", *TOKEN_PERCENT, *RANKS)
 UPDATE_CODECS = (*VALUE_BYTES, "int8", *UPDATE_PERCENT)
 """How model updates can be written."""
 
-CODEC_BYTES = CODECS
-
 Shape = tuple[int, ...]
 
 

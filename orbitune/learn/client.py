@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orbitune.learn.spec import LearnSpec
@@ -34,13 +33,6 @@ Gradients = Callable[[Batch], Tensor]
 
 SatelliteLosses = list[tuple[int, Tensor]]
 """Losses of samples [n] with the satellite that holds them."""
-
-
-def whole_gradients(predict: nn.Module, inputs: Tensor, labels: Tensor, batch: Batch) -> Tensor:
-    """Plain back-propagation of cross-entropy where no cut is; see `Gradients`."""
-    losses = F.cross_entropy(predict(inputs[batch.ids]), labels[batch.ids], reduction="none")
-    torch.autograd.backward(losses.sum())
-    return losses.detach()
 
 
 def make_optimizer(trained: Mapping[str, nn.Parameter], spec: LearnSpec) -> torch.optim.Optimizer:

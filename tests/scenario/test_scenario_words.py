@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orbitune.cost.transfer import CODEC_BYTES
+from orbitune.cost.transfer import CODECS
 from orbitune.learn.spec import OPTIMIZERS, SERVER_ENCODERS, TRAINS
 from orbitune.methods import METHODS
 from orbitune.methods.base import OVERLAPS
+from orbitune.methods.in_orbit import PLACEMENTS
 from orbitune.scenario.keys import keys_of
 from orbitune.scenario.learning_keys import Method, Train
 from orbitune.strategies import inter_orbit, intra_orbit, satellite_ground
@@ -18,7 +19,8 @@ def choices(section: type) -> dict[str, set[str]]:
 def test_ways_and_methods() -> None:
     words = choices(Method)
     assert words["name"] == set(METHODS)
-    assert words["codec"] == set(CODEC_BYTES)
+    assert words["codec"] == set(CODECS)
+    assert words["placement"] == {"ground", *PLACEMENTS}
     assert words["intra_orbit"] == {*intra_orbit.WAYS, "none"}
     assert words["satellite_ground"] == set(satellite_ground.WAYS)
     assert words["inter_orbit"] == set(inter_orbit.WAYS)
