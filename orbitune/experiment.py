@@ -4,6 +4,9 @@
                                                                 -> trainings (training.py does them) -> rows of metrics
              start, execute: all of it in a run folder -> compare.json
 
+With several seeds the physics stay (orbits, contacts, machines); the draw of samples, weights and data changes. The
+first seed's files lie as those of a run with one seed, those of each further one under seeds/<seed>/methods/.
+
 Planning needs no torch: it is imported in the processes that train.
 """
 
@@ -15,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from orbitune.errors import PlanError, RunError
+from orbitune.imagery.imagery import holdings
 from orbitune.links.overview import overview
 from orbitune.methods import METHODS
 from orbitune.mission import Mission, learn_spec, model_spec, participation_of, prepare, selection
@@ -24,11 +28,15 @@ from orbitune.plans import (
     Row,
     Silent,
     add_ratios,
+    attempt,
     first_round,
     judge,
+    learned,
+    over_seeds,
     plan_method,
     plan_only,
-    result_row,
+    plan_row,
+    round_costs,
 )
 from orbitune.runs import SCHEMA_VERSION, RunFolder
 from orbitune.scenario import build
@@ -45,29 +53,31 @@ class Request:
     """What a run was asked to do; stored in the run folder so that it can be resumed.
 
     `random_start` trains the collaborative method a second time from random weights; `companions` are presets that
-    are planned beside the run and never trained.
+    are planned beside the run and never trained. `seeds` are several to repeat everything with; () is the scenario's.
     """
 
     methods: tuple[str, ...]
     train: bool = True
     random_start: bool = False
     companions: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
 
 def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:
     """Make a run folder under `root` and note in it what is to be done.
 
     Raises:
-        PlanError: There are no images to train on, or not even one round can be planned.
+        PlanError: There are no images to train on, or none of the methods can plan even one round.
         RunError: The folder cannot be written.
     """
     if request.train and scenario.data.dataset == NO_DATASET:
         raise PlanError(
             f"{scenario.name}: data.dataset = 'none' has no images to train on; use `orbitune plan`, or set a data set"
         )
+    if request.seeds:
+        scenario = replace(scenario, seed=request.seeds[0])
     mission = prepare(scenario)
-    for name in request.methods:
-        first_round(mission, name)  # what can never be planned leaves no folder behind
+    attempt(request.methods, lambda name: first_round(mission, name))  # what can never be planned leaves no folder
     run = RunFolder.create(root, scenario.name, dump(scenario), scenario.seed)
     run.write_json("request.json", asdict(request))
     run.event("started", methods=list(request.methods))
@@ -78,7 +88,8 @@ def requested(run: RunFolder) -> Request:
     """What an existing run was asked to do."""
     content = run.read_json("request.json")
     try:
-        request = Request(tuple(content.pop("methods")), companions=tuple(content.pop("companions")), **content)
+        methods, companions = tuple(content.pop("methods")), tuple(content.pop("companions"))
+        request = Request(methods, companions=companions, seeds=tuple(content.pop("seeds", ())), **content)
         unknown = set(request.methods) - set(METHODS)
         if unknown:
             raise TypeError(f"unknown method {sorted(unknown)[0]!r}")
@@ -87,26 +98,47 @@ def requested(run: RunFolder) -> Request:
         raise RunError(f"{run.path / 'request.json'} is damaged: {error}; start a new run") from error
 
 
+@dataclass(frozen=True)
+class Case:
+    """One method with one seed: where it is kept, what planning says of it, what rounds cost, what is to be trained."""
+
+    folder: RunFolder
+    seed: int
+    row: Row
+    costs: tuple[Row, ...]
+    work: tuple[Training, ...]
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.row["method"])
+
+
 def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     """Do, or go on with, what a run folder asks for, and write compare.json.
 
     Everything already there and complete is kept: timelines are read and judged again, training goes on from its
-    last checkpoint to the same weights as if it had never stopped.
+    last checkpoint to the same weights as if it had never stopped. Methods that cannot work here are named in
+    `refused`, and the others go on.
+
+    Raises:
+        PlanError: None of the methods can work.
     """
     heard = progress or Silent()
     scenario, request = load(run.path / "scenario.toml"), requested(run)
     mission = prepare(scenario)
     if not run.has("contacts.json"):
         run.write_json("contacts.json", _overview(mission))
-    plans = [_planned(mission, name, run, heard) for name in request.methods]
-    work = [trainings(mission, planned, run, request.random_start) for planned in plans] if request.train else []
-    train_all([training for each in work for training in each], partial(_trained, heard, scenario.train.rounds))
-    rows = [_result(mission, planned, run) for planned in plans]
-    add_ratios(rows)
+    missions = [reseeded(mission, seed) for seed in request.seeds or (scenario.seed,)]
+    cases, refused = attempt(request.methods, lambda name: _cases(missions, name, run, request, heard))
+    train_all([training for found in cases.values() for case in found for training in case.work],
+              partial(_trained, heard, scenario.train.rounds))  # fmt: skip
     content = {
         "schema_version": SCHEMA_VERSION,
         "scenario": scenario.name,
-        "results": rows,
+        "seeds": [each.scenario.seed for each in missions],
+        "results": _results(list(cases.values()), run),
+        "refused": refused,
         "planned": [_companion(name, request.methods, heard) for name in request.companions],
         "assumptions": assumptions(scenario),
         "checks": checks(scenario),
@@ -114,6 +146,49 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     run.write_json("compare.json", content)
     run.event("finished")
     return content
+
+
+def reseeded(mission: Mission, seed: int) -> Mission:
+    """The same sky, machines and model with another seed: other satellites hold other samples."""
+    scenario, count = replace(mission.scenario, seed=seed), mission.system.nodes.num_satellites
+    if seed == mission.scenario.seed:
+        return mission
+    held = mission.holdings
+    if scenario.data.dataset != NO_DATASET:
+        held = holdings(selection(scenario), count, seed)
+    return replace(mission, scenario=scenario, holdings=held)
+
+
+def _cases(
+    missions: Sequence[Mission], name: str, run: RunFolder, request: Request, progress: Progress
+) -> tuple[Case, ...]:
+    """A method planned with every seed.
+
+    Raises:
+        PlanError: It cannot work with one of them.
+    """
+    found: list[Case] = []
+    for mission in missions:
+        try:
+            found.append(_case(mission, name, run, request, progress))
+        except PlanError as error:
+            if not found:
+                raise
+            raise PlanError(f"with seed {mission.scenario.seed}: {error}") from error
+    return tuple(found)
+
+
+def _case(mission: Mission, name: str, run: RunFolder, request: Request, progress: Progress) -> Case:
+    """One method with one seed, planned; its timeline, which is large, stays on disk."""
+    seed, further = mission.scenario.seed, request.seeds[1:]
+    folder = RunFolder(run.path / "seeds" / str(seed)) if seed in further else run
+    planned = _planned(mission, name, folder, progress)
+    work: list[Training] = []
+    if request.train:
+        note = f", seed {seed}" if len(request.seeds) > 1 else ""
+        work = [replace(one, note=note) for one in trainings(mission, planned, folder, request.random_start)]
+    costs = round_costs(mission, planned) if work else []
+    return Case(folder, seed, plan_row(mission, planned), tuple(costs), tuple(work))
 
 
 def _overview(mission: Mission) -> Row:
@@ -148,11 +223,19 @@ def _trained(progress: Progress, rounds: int, label: str, row: Row) -> None:
     progress.trained(label, row, rounds)
 
 
-def _result(mission: Mission, planned: Planned, run: RunFolder) -> Row:
-    name = planned.method.name
-    row = result_row(mission, planned, run.rows(f"methods/{name}/metrics.jsonl"))
-    run.write_json(f"methods/{name}/summary.json", row)
-    run.event("method finished", method=name, sim_time_s=row["time_s"])
+def _results(cases: Sequence[Sequence[Case]], run: RunFolder) -> list[Row]:
+    """A row for each method: the figures of the first seed and, where there are several, the spread over all."""
+    table = [[_result(case, run) for case in found] for found in cases]
+    for rows in zip(*table, strict=True):
+        add_ratios(rows)
+    return [rows[0] | {"over_seeds": over_seeds(rows) if len(rows) > 1 else None} for rows in table]
+
+
+def _result(case: Case, run: RunFolder) -> Row:
+    name = case.method
+    row = learned(case.row, case.costs, case.folder.rows(f"methods/{name}/metrics.jsonl"))
+    case.folder.write_json(f"methods/{name}/summary.json", row)
+    run.event("method finished", method=name, seed=case.seed, sim_time_s=row["time_s"])
     return row
 
 

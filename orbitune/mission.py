@@ -46,7 +46,10 @@ UNUSED_ALPHA = 1.0
 class Mission:
     """A scenario with its orbits, contacts, machines and image counts worked out.
 
-    `left_out` has a sentence for each element set of a file that could not be used.
+    Attributes:
+        left_out: A sentence for each element set of a file that could not be used.
+        first_round: Rounds done before this mission begins; `scenario.train.rounds` are those still to come.
+        ids: The satellites of the scenario that are left, in the order in which they are numbered here; () is all.
     """
 
     scenario: Scenario
@@ -54,6 +57,13 @@ class Mission:
     partition: Partition
     holdings: Holdings
     left_out: tuple[str, ...] = ()
+    first_round: int = 0
+    ids: tuple[int, ...] = ()
+
+    @property
+    def satellites(self) -> tuple[int, ...]:
+        """The scenario's number of each satellite."""
+        return self.ids or tuple(self.system.nodes.satellites)
 
 
 def prepare(scenario: Scenario) -> Mission:
@@ -106,6 +116,7 @@ def model_spec(scenario: Scenario) -> ModelSpec:
 def job_of(mission: Mission) -> Job:
     """The job as the scenario words it; a method may still fix some of its switches."""
     train, method = mission.scenario.train, mission.scenario.method
+    cuts = build.satellite_cuts(mission.scenario)
     return Job(
         system=mission.system,
         partition=mission.partition,
@@ -129,7 +140,7 @@ def job_of(mission: Mission) -> Job:
         cache=method.cache,
         first_uses=_first_uses(mission) if method.cache != "none" else (),
         lora_rank=train.lora_rank,
-        satellite_cuts=build.satellite_cuts(mission.scenario),
+        satellite_cuts=tuple(cuts[satellite] for satellite in mission.satellites) if cuts else (),
         update_codec=method.update_codec,
         accumulate=train.accumulate,
         placement=method.placement,
@@ -152,16 +163,19 @@ def participation_of(method: Method, timeline: Timeline, num_satellites: int) ->
 
 
 def _first_uses(mission: Mission) -> tuple[tuple[int, ...], ...]:
-    """For each batch of the run and each satellite, how many samples are used there for the first time."""
-    train = mission.scenario.train
-    batches = train.rounds * train.local_steps * train.accumulate
-    seed, drawn = mission.scenario.seed, _drawn(mission)
-    counts = [
-        _new_samples(held, train.batch_size, _own_batches(drawn, satellite, batches, train.rounds), seed, satellite)
-        if drawn
-        else first_uses(held, train.batch_size, batches, seed, satellite)
-        for satellite, held in enumerate(mission.holdings.num_train)
-    ]
+    """For each batch still to come and each satellite, how many samples are used there for the first time."""
+    train, seed, drawn = mission.scenario.train, mission.scenario.seed, _drawn(mission)
+    per_round = train.local_steps * train.accumulate
+    batches = (mission.first_round + train.rounds) * per_round
+    done = np.arange(batches) < mission.first_round * per_round
+    counts = []
+    for number, (satellite, held) in enumerate(zip(mission.satellites, mission.holdings.num_train, strict=True)):
+        if drawn or mission.first_round:
+            own = _own_batches(drawn, number, batches, train.rounds) if drawn else ~done
+            new = _new_samples(held, train.batch_size, own, seed, satellite)[mission.first_round * per_round :]
+        else:
+            new = first_uses(held, train.batch_size, batches, seed, satellite)
+        counts.append(new)
     return tuple(map(tuple, np.stack(counts, axis=1).tolist()))
 
 

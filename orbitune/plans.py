@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from statistics import fmean, stdev
+from typing import Any, Protocol, TypeVar
 
 from orbitune.cost.system import System
+from orbitune.errors import PlanError
 from orbitune.links.contacts import KINDS
 from orbitune.methods import METHODS, Job, Method, plan
 from orbitune.methods.in_orbit import placed
@@ -15,11 +17,18 @@ from orbitune.scenario.schema import Scenario
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.battery import lowest_charge
 from orbitune.timeline.bounds import Bound, lower_bound
+from orbitune.timeline.excerpt import excerpt, phase_start_s, system_from
+from orbitune.timeline.spent import SCARCE, spent_by
 from orbitune.timeline.summary import energy_j, limiting
 from orbitune.timeline.usage import binding, by_stage
 from orbitune.timeline.verify import verify
 
 Row = dict[str, Any]
+
+Refused = dict[str, str]
+"""Methods that cannot work on a mission, and why; the same words as in a sweep."""
+
+Worked = TypeVar("Worked")
 
 
 class Progress(Protocol):
@@ -93,11 +102,43 @@ def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | 
     return Planned(method, job, timeline, lower_bound(needs, mission.system))
 
 
+def attempt(names: Iterable[str], work: Callable[[str], Worked]) -> tuple[dict[str, Worked], Refused]:
+    """What comes of each method; one that cannot work does not stop the others.
+
+    Raises:
+        PlanError: None of them can work.
+    """
+    worked: dict[str, Worked] = {}
+    refused: Refused = {}
+    for name in names:
+        try:
+            worked[name] = work(name)
+        except PlanError as error:
+            refused[name] = str(error)
+    if refused and not worked:
+        raise PlanError(nobody(refused))
+    return worked, refused
+
+
+def nobody(refused: Refused) -> str:
+    """Why no method is left: the one reason, or all of them by name."""
+    if len(refused) == 1:
+        return next(iter(refused.values()))
+    return "none of the methods can work here: " + "; ".join(f"{name}: {why}" for name, why in refused.items())
+
+
+# -- rows of results -------------------------------------------------------------------------------------------------
+
+
 def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Row:
     """One method's line of the results table; ratios are added when all methods are known."""
-    timeline, target = planned.timeline, mission.scenario.train.target_accuracy
+    return learned(plan_row(mission, planned), round_costs(mission, planned) if metrics else (), metrics)
+
+
+def plan_row(mission: Mission, planned: Planned) -> Row:
+    """What planning alone says of a method; `learned` adds what training says."""
+    timeline = planned.timeline
     sent = timeline.link_bytes()
-    reached = next((row["sim_time_s"] for row in metrics if row["accuracy"] >= target), None)
     return {
         "method": planned.method.name,
         "rounds": timeline.rounds,
@@ -108,16 +149,40 @@ def result_row(mission: Mission, planned: Planned, metrics: Sequence[Row]) -> Ro
         "verified": True,
         "ratio_to_onboard": None,
         "ratio_to_onboard_per_pass": None,
-        "target_accuracy": target,
-        "time_to_target_s": reached,
-        "final_accuracy": metrics[-1]["accuracy"] if metrics else None,
+        "target_accuracy": mission.scenario.train.target_accuracy,
         "bytes": {kind: sent.get(kind, 0) for kind in KINDS},
+        "sent_bytes": sum(sent.get(kind, 0) for kind in SCARCE),
         "energy_j": energy_j(timeline, mission.system),
         "lowest_charge": _lowest_charge(timeline, mission.system),
         "limiting": limiting(timeline),
         "binding": binding(timeline, mission.system),
         "stages": timeline.stage_s(),
         "stopped": timeline.stopped,
+    }
+
+
+def round_costs(mission: Mission, planned: Planned) -> list[Row]:
+    """What was used up when training began (row 0) and when each round had ended (rows 1, 2, ...)."""
+    timeline = planned.timeline
+    moments_s = (timeline.phase_s("deploy"), *timeline.round_ends_s())
+    spent = spent_by(timeline, mission.system, moments_s)
+    return [{"bytes": one.bytes, "sent_bytes": one.scarce_bytes, "energy_j": one.energy_j} for one in spent]
+
+
+def learned(row: Row, costs: Sequence[Row], metrics: Sequence[Row]) -> Row:
+    """A row with what training adds: accuracy over time, bytes and energy, and when the target was first reached."""
+    curve = [
+        {"round": one["round"], "time_s": one["sim_time_s"], "accuracy": one["accuracy"], **costs[one["round"]]}
+        for one in metrics
+    ]
+    reached: Row = next((one for one in curve if one["accuracy"] >= row["target_accuracy"]), {})
+    return row | {
+        "time_to_target_s": reached.get("time_s"),
+        "bytes_to_target": reached.get("sent_bytes"),
+        "energy_to_target_j": reached.get("energy_j"),
+        "final_accuracy": curve[-1]["accuracy"] if curve else None,
+        "curve": curve,
+        "over_seeds": None,
     }
 
 
@@ -135,10 +200,42 @@ def add_ratios(rows: Sequence[Row]) -> None:
     if reference is None:
         return
     for row in rows:
-        if row["rounds"] == reference["rounds"] and not row["stopped"] and not reference["stopped"]:
+        complete = row["rounds"] == reference["rounds"] and not row["stopped"] and not reference["stopped"]
+        if complete and reference["time_s"]:
             row["ratio_to_onboard_per_pass"] = row["time_s"] / reference["time_s"]
         if row["time_to_target_s"] is not None and reference["time_to_target_s"]:
             row["ratio_to_onboard"] = row["time_to_target_s"] / reference["time_to_target_s"]
+
+
+# -- over seeds ------------------------------------------------------------------------------------------------------
+
+OVER_SEEDS = (
+    "time_s", "deploy_s", "train_s", "deliver_s", "final_accuracy", "time_to_target_s", "bytes_to_target",
+    "energy_to_target_j", "ratio_to_onboard", "ratio_to_onboard_per_pass", "sent_bytes", "energy_j",
+)  # fmt: skip
+"""Figures of which the spread over seeds is given."""
+
+
+def over_seeds(rows: Sequence[Row]) -> Row:
+    """Mean and spread of one method's rows, one row a seed: of each of `OVER_SEEDS`, and of bytes by kind."""
+    found: Row = {key: _figure([row[key] for row in rows]) for key in OVER_SEEDS}
+    return found | {"bytes": {kind: _figure([row["bytes"][kind] for row in rows]) for kind in KINDS}}
+
+
+def _figure(values: Sequence[float | None]) -> Row:
+    """Seeds without a value (a target that was missed) count in no mean; `sd` is the sample's, from two values on."""
+    known = [value for value in values if value is not None]
+    return {
+        "values": list(values),
+        "count": len(known),
+        "mean": fmean(known) if known else None,
+        "min": min(known, default=None),
+        "max": max(known, default=None),
+        "sd": stdev(known) if len(known) > 1 else None,
+    }
+
+
+# -- planning alone --------------------------------------------------------------------------------------------------
 
 
 def first_round(mission: Mission, name: str) -> Row:
@@ -164,6 +261,26 @@ def planned_rows(mission: Mission, methods: Sequence[str], progress: Progress | 
     return rows
 
 
+def sorted_out(
+    mission: Mission, methods: Sequence[str], phase: str | None = None, progress: Progress | None = None
+) -> tuple[list[Row], Refused]:
+    """Rows of the methods that can work, of the whole job or of one phase of it, and why the others cannot.
+
+    Raises:
+        PlanError: None of them can work.
+    """
+
+    def row(name: str) -> Row:
+        planned = plan_method(mission, name, progress)
+        return planned_row(mission, planned) if phase is None else phase_row(mission, planned, phase)
+
+    worked, refused = attempt(methods, row)
+    rows = list(worked.values())
+    if phase in (None, "train"):  # passes over the samples are made in training alone
+        add_ratios(rows)
+    return rows, refused
+
+
 def planned_row(mission: Mission, planned: Planned) -> Row:
     """A results row with the seconds of each stage, their share, and the resource that is busiest in it."""
     total_s = planned.timeline.time_s or 1.0
@@ -172,3 +289,18 @@ def planned_row(mission: Mission, planned: Planned) -> Row:
         for stage, seconds, use in by_stage(planned.timeline, mission.system)
     ]
     return result_row(mission, planned, ()) | {"where": where}
+
+
+def phase_row(mission: Mission, planned: Planned, phase: str) -> Row:
+    """The row of one phase as if it were the whole job: checked alone, bounded alone, times from its own start.
+
+    It begins where the whole job has come to by then: `starts_s`, with the contacts of that hour.
+    """
+    start_s = phase_start_s(planned.timeline, phase)
+    alone = replace(mission, system=system_from(mission.system, start_s))
+    part = excerpt(planned.timeline, phase)
+    verify(part, alone.system)
+    needs = [need for need in planned.method.needs(planned.job, planned.timeline.rounds) if need.phase == phase]
+    bound = lower_bound(needs if part.spans else [], alone.system)  # nothing was scheduled, nothing is bounded
+    row = planned_row(alone, replace(planned, timeline=part, bound=bound))
+    return row | {"rounds": planned.timeline.rounds, "phase": phase, "starts_s": start_s}

@@ -167,18 +167,18 @@ class RunFolder:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def write_timeline(self, method: str, timeline: Timeline) -> None:
-        """Store a method's timeline; the same timeline gives the same bytes."""
+    def write_timeline(self, method: str, timeline: Timeline, name: str = "timeline") -> None:
+        """Store a timeline of a method, its plan if no name is given; the same timeline gives the same bytes."""
         text = "\n".join(timeline.to_jsonl()) + "\n"
-        self._write(f"methods/{method}/timeline.jsonl.gz", gzip.compress(text.encode(), compresslevel=6, mtime=0))
+        self._write(f"methods/{method}/{name}.jsonl.gz", gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
-    def read_timeline(self, method: str) -> Timeline:
+    def read_timeline(self, method: str, name: str = "timeline") -> Timeline:
         """Read a stored timeline.
 
         Raises:
             InputError: The file is missing or damaged.
         """
-        path = self.path / f"methods/{method}/timeline.jsonl.gz"
+        path = self.path / f"methods/{method}/{name}.jsonl.gz"
         try:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 return Timeline.from_jsonl(file)

@@ -1,8 +1,9 @@
-"""Trains what was planned, one process for each training, each with one torch thread.
+"""Trains what was planned in as many processes as there are processors, each with one torch thread.
 
 Processes rather than threads of torch: results do not depend on the number of cores, and a busy machine costs its share
-of time instead of a standstill (OpenMP threads wait for one another). What a training leaves in the run folder is
-whole at every moment, so stopping a process loses at most the round it is in.
+of time instead of a standstill (OpenMP threads wait for one another). A process does one training after another, since
+starting torch takes longer than a small training. What a training leaves in the run folder is whole at every moment, so
+stopping a process loses at most the round it is in.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a run: where it is kept, what is learned from what, when its rounds end and who takes part."""
+    """One training of a run: where it is kept, what is learned from what, when its rounds end and who takes part.
+
+    `note` tells trainings of one label apart where they are spoken of, for instance by their seed.
+    """
 
     run: Path
     label: str
@@ -48,6 +52,12 @@ class Training:
     start_s: float
     round_ends_s: tuple[float, ...]
     participation: Participation | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called among the trainings of a run."""
+        return f"{self.label}{self.note}"
 
     @property
     def metrics(self) -> str:
@@ -140,20 +150,21 @@ def train_all(trainings: Sequence[Training], on_row: Callable[[str, Row], None])
     waiting = [training for training in trainings if not training.finished()]
     context = multiprocessing.get_context("spawn")
     said: Any = context.Queue()
-    running: dict[str, SpawnProcess] = {}
+    taken = context.Value("q", 0)
+    running: dict[int, SpawnProcess] = {}
     with _stopping(running):
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                training = waiting.pop(0)
-                process = context.Process(target=_work, args=(training, said), daemon=True)
-                with _without_ctrl_c():
-                    process.start()
-                running[training.label] = process
-            _listen(said, running, on_row)
+        for number in range(min(len(waiting), os.cpu_count() or 1)):
+            process = context.Process(target=_work, args=(number, waiting, taken, said), daemon=True)
+            with _without_ctrl_c():
+                process.start()
+            running[number] = process
+        at: dict[int, str] = {}
+        while running:
+            _listen(said, running, at, on_row)
 
 
 @contextmanager
-def _stopping(running: dict[str, SpawnProcess]) -> Iterator[None]:
+def _stopping(running: dict[int, SpawnProcess]) -> Iterator[None]:
     """Leave no process behind, however this ends; the polite way to end a process counts as Ctrl-C."""
     in_charge = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_charge else None
@@ -177,41 +188,68 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen(said: Any, running: dict[str, SpawnProcess], on_row: Callable[[str, Row], None]) -> None:
-    """Take one word from the processes, or notice that one has died without its last word."""
-    dead = [label for label, process in running.items() if process.exitcode is not None]
+class _Begun:
+    """Said when a training begins."""
+
+
+class _Done:
+    """A process's last word."""
+
+
+def _listen(
+    said: Any, running: dict[int, SpawnProcess], at: dict[int, str], on_row: Callable[[str, Row], None]
+) -> None:
+    """Take one word from the processes, or notice that one has died without its last word.
+
+    `at` has the training that each process has begun.
+    """
+    dead = [number for number, process in running.items() if process.exitcode is not None]
     try:
-        label, what = said.get(timeout=0 if dead else POLL_S)
+        number, name, what = said.get(timeout=0 if dead else POLL_S)
     except Empty:
         if dead:  # before we listened, so whatever they had to say was there to be heard
             raise RunError(
-                f"the process training {dead[0]} ended with code {running[dead[0]].exitcode}, perhaps for want of "
-                "memory; the run can be resumed"
+                f"the process training {at.get(dead[0], 'nothing yet')} ended with code "
+                f"{running[dead[0]].exitcode}, perhaps for want of memory; the run can be resumed"
             ) from None
         return
     if isinstance(what, OrbituneError):
         raise what
     if isinstance(what, str):
-        raise RuntimeError(f"training {label} failed:\n{what}")
-    if what is None:
-        running.pop(label).join()
+        raise RuntimeError(f"training {name} failed:\n{what}")
+    if isinstance(what, _Done):
+        running.pop(number).join()
+    elif isinstance(what, _Begun):
+        at[number] = name
     else:
-        on_row(label, what)
+        on_row(name, what)
 
 
-def _work(training: Training, said: Any) -> None:
-    """A process's whole life. It goes when its parent goes; a resumed run waits for it at the lock."""
+def _work(number: int, waiting: Sequence[Training], taken: Any, said: Any) -> None:
+    """A process's whole life: it takes trainings until none is left."""
+    while True:
+        with taken.get_lock():
+            place = taken.value
+            taken.value += 1
+        if place >= len(waiting):
+            said.put((number, "", _Done()))
+            return
+        _do(waiting[place], lambda name, what: said.put((number, name, what)))
+
+
+def _do(training: Training, say: Callable[[str, object], None]) -> None:
+    """One training. The process goes when its parent goes; a resumed run waits for it at the lock."""
     parent = multiprocessing.parent_process()
 
     def tell(row: Row) -> None:
         if parent is not None and not parent.is_alive():
             os._exit(1)
-        said.put((training.label, row))
+        say(training.name, row)
 
+    say(training.name, _Begun())
     try:
         train(training, tell)
-        said.put((training.label, None))
     except OrbituneError as error:
-        said.put((training.label, error))
+        say(training.name, error)
     except BaseException:
-        said.put((training.label, traceback.format_exc()))
+        say(training.name, traceback.format_exc())

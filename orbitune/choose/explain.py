@@ -55,7 +55,7 @@ def neighbours(
     """Each switch of the space flipped alone: all its other values, and the cut one block up and down."""
     started_s = time.monotonic()
     for name, values in space.values.items():
-        if name == "server_encoder" and best.point.trains == "head":
+        if name not in ("method", *best.point.reads):
             continue
         for value in values:
             own = getattr(best.point, name)
@@ -74,13 +74,19 @@ def neighbours(
 def changes_numbers(point: Point, scenario_point: Point) -> list[str]:
     """Switches of the answer that change what is learned.
 
-    Where intermediate results or updates are compressed, a cut or placement other than the scenario's counts too.
+    Where intermediate results or updates are compressed, a cut or placement other than the scenario's counts too; where
+    planes may be late, everything does that changes when things arrive.
     """
     differing = point.differences(scenario_point)
     changed = [name for name in differing if name in NUMBERS]
-    if point.codec != "fp32" or point.update_codec != "fp32":
+    changed += [name for name in ("method",) if point.learner != scenario_point.learner and name in differing]
+    if point.codecs != scenario_point.codecs and not {"codec", "update_codec"} & set(changed):
+        changed.append("method")
+    if point.codecs != ("fp32", "fp32"):
         changed += [name for name in differing if name in ("cut", "placement")]
-    return changed
+    if point.staleness and "staleness" in point.reads:
+        changed += [name for name in differing if name in FREE]
+    return list(dict.fromkeys(changed))
 
 
 def words(
@@ -91,7 +97,7 @@ def words(
     if best is None:
         return ["Nothing in the space keeps to the constraints.", *_excluded(answer)]
     unit, own = UNITS[objective], Point.of(mission.scenario)
-    said = [f"Chosen: {', '.join(f'{name} {getattr(best.point, name)}' for name in (*FREE, *NUMBERS))}."]
+    said = [f"Chosen: {', '.join(f'{name} {getattr(best.point, name)}' for name in _shown(best.point))}."]
     if isinstance(written, Found):
         said.append(f"{best.value:.4g} {unit}; the scenario as written: {written.value:.4g} {unit} "
                     f"({_times(written.value / best.value)}).")  # fmt: skip
@@ -103,6 +109,10 @@ def words(
     if changed := changes_numbers(best.point, own):
         said.append(f"{', '.join(changed)} change what is learned: this needs a measured accuracy curve.")
     return [*said, *_excluded(answer)]
+
+
+def _shown(point: Point) -> list[str]:
+    return ["method", *(name for name in (*FREE, *NUMBERS) if name in point.reads)]
 
 
 def _certainty(answer: Answer, unit: str) -> str:

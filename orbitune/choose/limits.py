@@ -70,10 +70,14 @@ def private_of(words: Iterable[str]) -> dict[str, float]:
 
 def leaving(point: Point, job: Job) -> tuple[str, ...]:
     """Payload kinds made from a satellite's samples that are known outside of it: what crosses in an exchange, and
-    what is averaged. Where every plane is one satellite that hosts its own encoder, only averages leave."""
+    what is averaged. Whoever has the images can make all of them. Where every plane is one satellite that hosts its own
+    encoder, only averages leave."""
+    if point.method == "download":
+        return KINDS
     nodes = job.system.nodes
     averaged: Sequence[str] = ("update",) if nodes.num_satellites > 1 else ()
-    if point.placement != "ground" and all(len(plane) == 1 for plane in nodes.planes):
+    hosted = point.placement != "ground" and all(len(plane) == 1 for plane in nodes.planes)
+    if point.method != "collaborative" or hosted:
         return tuple(averaged)
     kinds = ["embedding", "feature", "update"]
     if job.trains != "head":

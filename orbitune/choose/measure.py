@@ -12,7 +12,7 @@ from typing import Any
 from orbitune.choose.explain import changes_numbers
 from orbitune.choose.limits import Limits
 from orbitune.choose.search import Answer, Search
-from orbitune.choose.space import NUMBERS, Point, Space
+from orbitune.choose.space import FREE, Point, Space
 from orbitune.errors import PlanError
 from orbitune.experiment import trainings
 from orbitune.mission import Mission
@@ -41,15 +41,15 @@ class Accuracies:
 
 def numbers_of(point: Point) -> Numbers:
     """What of a point changes what is learned."""
-    compressed = point.codec != "fp32" or point.update_codec != "fp32"
-    encoder = "" if point.trains == "head" else point.server_encoder
-    where = (point.cut, point.placement) if compressed else ()
-    switches = tuple(encoder if name == "server_encoder" else getattr(point, name) for name in NUMBERS)
-    return (*switches, *where)
+    where = (point.cut, point.placement) if point.codecs != ("fp32", "fp32") else ()
+    late: Numbers = ()
+    if point.staleness and "staleness" in point.reads:
+        late = (point.staleness, point.method, *(getattr(point, name) for name in FREE))
+    return (point.learner, point.trains, *point.codecs, where, late)
 
 
 def accuracy(mission: Mission, point: Point, rounds: int) -> float:
-    """Test accuracy of the collaborative method after some rounds with these switches, trained for real.
+    """Test accuracy after some rounds with these switches, trained for real.
 
     Raises:
         PlanError: The scenario has no images.
@@ -60,7 +60,7 @@ def accuracy(mission: Mission, point: Point, rounds: int) -> float:
         raise PlanError("data.dataset = 'none' has no images to measure an accuracy on; leave --measure away")
     short = replace(scenario, train=replace(scenario.train, rounds=rounds))
     there = replace(mission, scenario=short, partition=replace(mission.partition, cut=point.cut))
-    planned = plan_method(there, "collaborative")
+    planned = plan_method(there, point.method)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder), short.name, dump(short), short.seed)
         work = trainings(there, planned, run, random_start=False)

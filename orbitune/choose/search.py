@@ -25,7 +25,7 @@ from orbitune.errors import InputError, PlanError, TimelineRejected
 from orbitune.links.contacts import KINDS
 from orbitune.methods import METHODS, Job, Method, Ways, plan
 from orbitune.methods.in_orbit import placed
-from orbitune.mission import Mission, job_of
+from orbitune.mission import Mission, configured, job_of
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.summary import energy_j
 from orbitune.timeline.verify import verify
@@ -157,7 +157,7 @@ def value_of(objective: str, timeline: Timeline, spent_j: float) -> float:
 
 
 def job_at(mission: Mission, place: Point, limits: Limits) -> tuple[Method, Job]:
-    """The collaborative method and the job of a place, with the contacts of the mission.
+    """The method and the job of a place, with the contacts of the mission.
 
     Raises:
         PlanError: There can be no such job.
@@ -169,7 +169,7 @@ def job_at(mission: Mission, place: Point, limits: Limits) -> tuple[Method, Job]
         partition=replace(mission.partition, cut=place.cut),
     )
     job = job_of(there)
-    return placed(METHODS["collaborative"], job), job
+    return placed(configured(METHODS[place.method], there.scenario), job), job
 
 
 class Search:
@@ -215,8 +215,7 @@ class Search:
             jobs.setdefault(family_of(mine), mine)
         for family, members in families.items():
             try:
-                method.prepare(jobs[family])
-                needs = method.needs(jobs[family], job.rounds)
+                needs = method.needs(method.prepare(jobs[family]), job.rounds)
             except PlanError as error:
                 self.tally.exclude(str(error), len(members))
                 continue
@@ -233,9 +232,9 @@ class Search:
     def _undominated(self, leaves: list[Point]) -> Iterator[Point]:
         """With overlap nothing is later than without; but it may take more energy, of which there may be too little."""
         endless = self.limits.energy_j == inf and self.mission.system.power is None
-        overlaps = self.objective == "time" and endless and "stream" in self.space.values["overlap"]
+        could = self.objective == "time" and endless
         for leaf in leaves:
-            if overlaps and leaf.overlap == "none":
+            if could and leaf.overlap == "none" and replace(leaf, overlap="stream") in leaves:
                 self.tally.dominated += 1
             else:
                 yield leaf

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+from orbitune.choose.reads import READS, SWITCHES, WAYS, learner, reads
 from orbitune.cost.transfer import CODECS, UPDATE_CODECS
 from orbitune.errors import InputError, ScenarioError
 from orbitune.methods.cache import CACHES
@@ -28,13 +30,11 @@ Value = int | str
 FREE = ("cut", "placement", "cache", "overlap", "intra_orbit", "satellite_ground", "inter_orbit")
 """Switches that do not change what is learned."""
 
-WAYS = ("overlap", "intra_orbit", "satellite_ground", "inter_orbit")
-"""Those of them that only say how things travel."""
-
 NUMBERS = ("codec", "update_codec", "trains", "server_encoder", "staleness")
 """Switches that do, searched where the user allows it."""
 
 KEYS = {
+    "method": "method.name",
     "cut": "model.cut_after_block",
     "placement": "method.placement",
     "cache": "method.cache",
@@ -48,7 +48,7 @@ KEYS = {
     "satellite_ground": "method.satellite_ground",
     "inter_orbit": "method.inter_orbit",
 }
-"""The scenario key of each switch."""
+"""The scenario key of each switch; the method is one where several may be chosen."""
 
 VALUES: Mapping[str, tuple[Value, ...]] = {
     "placement": ("ground", "compute_satellite", "plane_pipeline"),
@@ -71,6 +71,7 @@ Staleness up to 2 is our choice: one and two averages missed."""
 class Point:
     """One value of each switch. The fields up to `staleness` say what is done where, the others how it travels."""
 
+    method: str
     cut: int
     placement: str
     cache: str
@@ -91,24 +92,42 @@ class Point:
         return cls(**values)
 
     def applied(self, scenario: Scenario) -> Scenario:
-        """The scenario of the collaborative method with these switches."""
-        sections: dict[str, dict[str, Value]] = {"model": {}, "train": {}, "method": {"name": "collaborative"}}
+        """The scenario with these switches."""
+        sections: dict[str, dict[str, Value]] = {"model": {}, "train": {}, "method": {}}
         for name, value in asdict(self).items():
             section, key = KEYS[name].split(".")
             sections[section][key] = value
         changed = {name: replace(getattr(scenario, name), **values) for name, values in sections.items()}
         return replace(scenario, **changed)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The switches that make a difference here."""
+        return reads(self.method, self.trains)
+
+    @property
+    def codecs(self) -> tuple[str, str]:
+        """How intermediate results and updates are compressed."""
+        found = self.reads
+        return (
+            self.codec if "codec" in found else "fp32",
+            self.update_codec if "update_codec" in found else "fp32",
+        )
+
+    @property
+    def learner(self) -> str:
+        """Equal for points that learn the same numbers, but for what codecs and late planes change."""
+        return learner(self.method, self.trains, self.server_encoder)
+
     def sets(self, scenario: Scenario) -> list[str]:
         """What turns the scenario into this, as `--set` takes it."""
-        before = Point.of(scenario)
-        changed = [f"{KEYS[name]}={getattr(self, name)}" for name in KEYS if name in self.differences(before)]
-        return changed if scenario.method.name == "collaborative" else ["method.name=collaborative", *changed]
+        differing = self.differences(Point.of(scenario))
+        return [f"{KEYS[name]}={getattr(self, name)}" for name in KEYS if name in differing]
 
     def differences(self, other: Point) -> list[str]:
-        """Switches that are turned otherwise; the copies of an encoder that never trains are none."""
-        names = [name for name in KEYS if getattr(self, name) != getattr(other, name)]
-        return [name for name in names if name != "server_encoder" or self.trains != "head"]
+        """Switches that are turned otherwise and make a difference here."""
+        own = ("method", *self.reads)
+        return [name for name in KEYS if name in own and getattr(self, name) != getattr(other, name)]
 
 
 @dataclass(frozen=True)
@@ -123,17 +142,17 @@ class Space:
     held: tuple[str, ...]
 
     def __len__(self) -> int:
-        return sum(len(list(self.ways())) for _ in self.places())
+        return sum(1 for place in self.places() for _ in self.leaves(place))
 
     def places(self) -> Iterator[Point]:
         """Each choice of what is done where, in order, with the first way to move it."""
-        names = list(Point.__dataclass_fields__)
-        first = names.index("overlap")
-        ways = dict(zip(WAYS, next(self.ways()), strict=True))
-        for chosen in product(*(self.values[name] for name in names[:first])):
-            point = Point(**dict(zip(names[:first], chosen, strict=True)), **ways)  # type: ignore[arg-type]
-            if point.trains != "head" or point.server_encoder == self.values["server_encoder"][0]:
-                yield point
+        names = [name for name in Point.__dataclass_fields__ if name not in WAYS]
+        first = dict(zip(WAYS, next(self.ways()), strict=True))
+        for chosen in product(*(self.values[name] for name in names)):
+            point = Point(**dict(zip(names, chosen, strict=True)), **first)  # type: ignore[arg-type]
+            if self._is_usual(point, names) and not self._is_double(point):
+                idle: dict[str, Any] = {name: self._usual(name) for name in WAYS if name not in point.reads}
+                yield replace(point, **idle)
 
     def ways(self) -> Iterator[tuple[Value, ...]]:
         """Each choice of overlap and of the three ways, in order."""
@@ -141,35 +160,55 @@ class Space:
 
     def leaves(self, place: Point) -> Iterator[Point]:
         """All points of a place."""
-        for overlap, intra, ground, inter in self.ways():
-            yield replace(place, overlap=str(overlap), intra_orbit=str(intra), satellite_ground=str(ground),
-                          inter_orbit=str(inter))  # fmt: skip
+        for chosen in self.ways():
+            point = replace(place, **dict(zip(WAYS, chosen, strict=True)))  # type: ignore[arg-type]
+            if self._is_usual(point, WAYS):
+                yield point
+
+    def _usual(self, name: str) -> Value:
+        """What a switch is left at where it makes no difference: as written, if that is in the space."""
+        own: Value = getattr(Point.of(self.scenario), name)
+        return own if own in self.values[name] else self.values[name][0]
+
+    def _is_usual(self, point: Point, names: Iterable[str]) -> bool:
+        idle = [name for name in names if name not in ("method", *point.reads)]
+        return all(getattr(point, name) == self._usual(name) for name in idle)
+
+    def _is_double(self, point: Point) -> bool:
+        """Without a cut there are no embeddings to keep behind it; methods take that for no cache."""
+        return point.method != "collaborative" and point.cache == "embeddings" and "none" in self.values["cache"]
 
 
-def space_of(mission: Mission, allow: Iterable[str] = (), keep: Iterable[str] = ()) -> Space:
+def space_of(
+    mission: Mission, allow: Iterable[str] = (), keep: Iterable[str] = (), methods: Sequence[str] = ("collaborative",)
+) -> Space:
     """All points that a user's words leave open.
 
     Args:
         mission: The scenario, worked out.
         allow: Switches of `NUMBERS` to be searched, too.
         keep: Switches to be left as the scenario has them.
+        methods: Those among which to choose, whatever the scenario's own is.
 
     Raises:
-        InputError: There is no such switch.
+        InputError: There is no such switch, or nothing to choose for a method.
     """
     scenario, allowed, kept = mission.scenario, frozenset(allow), frozenset(keep)
+    if unknown := [name for name in methods if name not in READS]:
+        raise InputError(f"--methods: nothing can be chosen for {', '.join(unknown)}; choose for {', '.join(READS)}")
     _known("--allow", allowed, NUMBERS)
-    _known("--keep", kept, tuple(KEYS))
+    _known("--keep", kept, SWITCHES)
     written, held = Point.of(scenario), list(_tied(scenario, allowed))
     tied = {name for name, _ in held}
     values: dict[str, tuple[Value, ...]] = {}
     refused: list[str] = []
-    for name in KEYS:
+    values["method"] = tuple(methods)
+    for name in SWITCHES:
         own = getattr(written, name)
         closed = name in kept or name in tied or (name in NUMBERS and name not in allowed)
         values[name] = (own,) if closed else _in_order(name, own, mission)
         if name in WAYS and not closed:
-            values[name] = tuple(_fitting(scenario, name, values[name], refused))
+            values[name] = tuple(_fitting(replace(written, method=methods[0]), scenario, name, values[name], refused))
     return Space(scenario, values, (*(why for _, why in held), *refused))
 
 
@@ -204,10 +243,12 @@ def _tied(scenario: Scenario, allowed: frozenset[str]) -> Iterator[tuple[str, st
         yield "cache", "cache is left as it is: what crosses is noised at each use, so a cache would change the numbers"
 
 
-def _fitting(scenario: Scenario, name: str, values: Sequence[Value], refused: list[str]) -> Iterator[Value]:
+def _fitting(
+    written: Point, scenario: Scenario, name: str, values: Sequence[Value], refused: list[str]
+) -> Iterator[Value]:
     """Values that the scenario's rules accept beside what is written; the rules of ways look at nothing else."""
     for value in values:
-        point = replace(Point.of(scenario), **{name: value})  # type: ignore[arg-type]
+        point = replace(written, **{name: value})  # type: ignore[arg-type]
         if why := why_refused(point.applied(scenario)):
             refused.append(f"{KEYS[name]} = {value!r} is left out: {why}")
         else:

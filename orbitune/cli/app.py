@@ -17,8 +17,10 @@ import click
 
 from orbitune import __version__
 from orbitune.cli.choose_command import choose
-from orbitune.cli.method_names import method_names
+from orbitune.cli.launch_command import launch
+from orbitune.cli.method_names import method_names, seed_numbers
 from orbitune.cli.privacy_command import privacy
+from orbitune.cli.provision_command import provision_command
 from orbitune.cli.sweep_command import sweep
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
 from orbitune.files import write_whole
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from orbitune.runs import RunFolder
 
 ALL_METHODS = "collaborative,onboard,download"
+PHASES = ("deploy", "train", "deliver")
 
 _scenario = click.argument("scenario", required=False)
 _set = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one scenario key; repeatable.")
@@ -40,7 +43,10 @@ _resume = click.option(
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run folder."
 )
 _methods = click.option(
-    "--methods", default=ALL_METHODS, show_default=True, help="Methods to compare, separated by commas."
+    "--methods",
+    default=ALL_METHODS,
+    show_default=True,
+    help="Methods to compare, separated by commas; all is every one.",
 )
 
 
@@ -84,13 +90,14 @@ def main() -> None:
 def demo(root: Path, as_json: bool, resume: Path | None) -> None:
     """Fine-tune a real model over a real constellation, compare three methods, write a report."""
     from orbitune.cli import console
+    from orbitune.cli.result_tables import results_table
     from orbitune.experiment import Request
 
     request = Request(tuple(ALL_METHODS.split(",")), random_start=True, companions=("demo-spectralgpt",))
     run = _run("demo", (), request, root, resume)
     content = _execute(run, as_json, "demo")
     report_path = _write_report(run)
-    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+    console.show(content | {"run": str(run.path)}, as_json, results_table)
     if not as_json:
         click.echo(f"report: {report_path}")
 
@@ -192,24 +199,28 @@ def contacts(scenario: str | None, sets: Sequence[str], as_json: bool, as_csv: b
 @_scenario
 @_set
 @_methods
+@click.option("--phase", type=click.Choice(PHASES), help="Only this phase of the job, with a bound of its own.")
 @click.option("--quick", is_flag=True, help="Leave out what would help most, which plans one round per lever.")
 @_json
-def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, as_json: bool) -> None:
+def plan(
+    scenario: str | None, sets: Sequence[str], methods: str, phase: str | None, quick: bool, as_json: bool
+) -> None:
     """Plan methods without training: time, bound, where it goes, what would help. Needs no torch."""
     from orbitune.cli import console
+    from orbitune.cli.result_tables import plan_tables
     from orbitune.levers import levers
     from orbitune.mission import prepare
-    from orbitune.plans import planned_rows
+    from orbitune.plans import sorted_out
 
     loaded = _load(scenario, sets)
     mission = prepare(loaded)
     with console.progress(quiet=as_json) as heard:
-        rows = planned_rows(mission, method_names(methods), heard)
-    if not quick:
+        rows, refused = sorted_out(mission, method_names(methods), phase, heard)
+    if not (quick or phase):
         for row in rows:
             row["levers"] = [{"change": lever.name, "time": lever.factor} for lever in levers(mission, row["method"])]
-    content = {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows}
-    console.show(content, as_json, console.plan_tables)
+    content = {"schema_version": SCHEMA_VERSION, "scenario": loaded.name, "results": rows, "refused": refused}
+    console.show(content, as_json, plan_tables)
 
 
 @main.command()
@@ -221,10 +232,11 @@ def plan(scenario: str | None, sets: Sequence[str], methods: str, quick: bool, a
 def train(scenario: str | None, sets: Sequence[str], root: Path, resume: Path | None, as_json: bool) -> None:
     """Train the scenario's own method with real gradients along its timeline."""
     from orbitune.cli import console
+    from orbitune.cli.result_tables import results_table
 
     run = _run(scenario, sets, None, root, resume)
     content = _execute(run, as_json, "train")
-    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+    console.show(content | {"run": str(run.path)}, as_json, results_table)
 
 
 @main.command()
@@ -233,6 +245,9 @@ def train(scenario: str | None, sets: Sequence[str], root: Path, resume: Path | 
 @_methods
 @_runs
 @_resume
+@click.option(
+    "--seeds", metavar="N|LIST", help="Repeat with N seeds, or with these (1,4,9); the table shows mean and range."
+)
 @click.option("--random-start", is_flag=True, help="Train the collaborative method from random weights, too.")
 @_json
 def compare(
@@ -241,17 +256,22 @@ def compare(
     methods: str,
     root: Path,
     resume: Path | None,
+    seeds: str | None,
     random_start: bool,
     as_json: bool,
 ) -> None:
     """Train several methods on the same physics and compare them; writes compare.json and report.html."""
     from orbitune.cli import console
+    from orbitune.cli.result_tables import results_table
     from orbitune.experiment import Request
 
-    run = _run(scenario, sets, Request(method_names(methods), random_start=random_start), root, resume)
+    if resume is not None and seeds is not None:
+        raise InputError("--resume goes on with the run's own seeds; leave --seeds away")
+    numbers = seed_numbers(seeds, _load(scenario, sets).seed) if seeds is not None else ()
+    run = _run(scenario, sets, Request(method_names(methods), random_start=random_start, seeds=numbers), root, resume)
     content = _execute(run, as_json, "compare")
     report_path = _write_report(run)
-    console.show(content | {"run": str(run.path)}, as_json, console.results_table)
+    console.show(content | {"run": str(run.path)}, as_json, results_table)
     if not as_json:
         click.echo(f"report: {report_path}")
 
@@ -274,6 +294,15 @@ def profile(scenario: str | None, sets: Sequence[str], out: Path | None) -> None
     except OSError as error:
         raise RunError(f"cannot write {out}: {error.strerror}") from error
     click.echo(f"wrote {out}", err=True)
+
+
+@main.command()
+@_json
+def doctor(as_json: bool) -> None:
+    """What is installed, what is missing, what for, and how to get it."""
+    from orbitune.cli.doctor_command import doctor
+
+    sys.exit(doctor(as_json))
 
 
 @main.command()
@@ -350,3 +379,5 @@ def _need_torch() -> None:
 main.add_command(privacy)
 main.add_command(choose)
 main.add_command(sweep)
+main.add_command(launch)
+main.add_command(provision_command)

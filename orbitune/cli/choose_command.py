@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orbitune.cli.method_names import ALL, method_names
 from orbitune.errors import PlanError
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     metavar="SWITCH,...",
     help="Switches that change numbers: codec, update_codec, trains, server_encoder, staleness.",
 )
+@click.option(
+    "--methods",
+    default="collaborative",
+    show_default=True,
+    metavar="NAME,...",
+    help="Among these: collaborative, onboard, download, fedavg, fedisl, fedleo, or all.",
+)
 @click.option("--keep", default="", metavar="SWITCH,...", help="Switches to be left as the scenario has them.")
 @click.option(
     "--measure",
@@ -68,6 +76,7 @@ def choose(
     max_energy_j: float | None,
     private: str,
     allow: str,
+    methods: str,
     keep: str,
     measure: int | None,
     accuracy_loss: float | None,
@@ -75,7 +84,7 @@ def choose(
     quick: bool,
     as_json: bool,
 ) -> None:
-    """Search partition, cache, overlap and ways for the least time, bytes or energy."""
+    """Search method, partition, cache, overlap and ways for the least time, bytes or energy."""
     from orbitune.choose.explain import words
     from orbitune.choose.limits import Limits, private_of
     from orbitune.choose.space import space_of
@@ -89,7 +98,7 @@ def choose(
     mission = prepare(load(scenario, sets))
     memory_bytes = inf if max_memory is None else gigabytes(max_memory)
     limits = Limits(memory_bytes, max_energy_j or inf, private_of(_words(private)))
-    task = Task(mission, space_of(mission, _words(allow), _words(keep)), limits, objective)
+    task = Task(mission, space_of(mission, _words(allow), _words(keep), _methods(methods)), limits, objective)
     budget_s, loss = inf if budget is None else budget, inf if accuracy_loss is None else accuracy_loss
     answer, measured = _search(task, measure, loss, budget_s)
     if answer.best is None:
@@ -99,6 +108,13 @@ def choose(
 
 def _words(listed: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in listed.split(",") if word.strip())
+
+
+def _methods(listed: str) -> tuple[str, ...]:
+    """`all` is every method that can be chosen for."""
+    from orbitune.choose.reads import READS
+
+    return tuple(READS) if listed.strip() == ALL else method_names(listed)
 
 
 @dataclass(frozen=True)
@@ -139,19 +155,18 @@ def _content(
         **to_json(answer, objective, found, mission),
         "held": list(task.space.held),
         "accuracy": [asdict(one) | {"loss": one.loss} for one in measured],
-        "result": result_row(mission, _planned(best), ()),
+        "result": result_row(mission, _planned(task, best), ()),
         "words": words(mission, answer, objective, found, written),
     }
 
 
-def _planned(best: Found) -> Planned:
+def _planned(task: Task, best: Found) -> Planned:
     """The best point as other commands show a method."""
-    from orbitune.methods import METHODS
-    from orbitune.methods.in_orbit import placed
+    from orbitune.choose.search import job_at
     from orbitune.plans import Planned
     from orbitune.timeline.bounds import lower_bound
 
-    method = placed(METHODS["collaborative"], best.job)
+    method, _ = job_at(task.mission, best.point, task.limits)
     bound = lower_bound(method.needs(best.job, best.job.rounds), best.job.system)
     return Planned(method, best.job, best.timeline, bound)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -60,85 +59,6 @@ def size(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
-
-
-def results_table(content: Mapping[str, Any]) -> Group:
-    """The comparison, a column for each method; then the companions that were only planned."""
-    tables = [_methods_table(f"{content['scenario']}: simulated time, accepted by the checker", content["results"])]
-    for companion in content.get("planned", ()):
-        title = f"{companion['scenario']}: planned only, not trained"
-        tables.append(_methods_table(title, companion["results"]))
-    return Group(*tables)
-
-
-def _methods_table(title: str, rows: Sequence[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
-    table.add_column("", no_wrap=True)
-    for row in rows:
-        table.add_column(row["method"], justify="right")
-    columns = [_result_cells(row) for row in rows]
-    for label in columns[0]:
-        cells = [column[label] for column in columns]
-        if set(cells) != {NOTHING}:
-            table.add_row(label, *cells)
-    return table
-
-
-def _result_cells(row: Row) -> dict[str, str]:
-    """One method's figures by their labels; what is unknown is `NOTHING`."""
-    sent = row["bytes"]
-    return {
-        "whole job": hours(row["time_s"]),
-        **{f"  {phase}": hours(row[f"{phase}_s"]) for phase in ("deploy", "train", "deliver")},
-        "lower bound": hours(row["bound_s"]),
-        "time / bound": _ratio(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
-        "time / onboard, equal passes": _ratio(row["ratio_to_onboard_per_pass"]),
-        "rounds": str(row["rounds"]),
-        "final accuracy": NOTHING if row["final_accuracy"] is None else f"{row['final_accuracy']:.3f}",
-        f"time to accuracy {row['target_accuracy']:g}": hours(row["time_to_target_s"]),
-        "time / onboard, to that accuracy": _ratio(row["ratio_to_onboard"]),
-        "between space and ground": size(sent["downlink"] + sent["uplink"]),
-        "between satellites": size(sent["isl_intra"] + sent["isl_inter"]),
-        "energy of the satellites": f"{row['energy_j'] / 1e3:.3g} kJ",
-        "limited by": row["limiting"],
-        "stopped early": row["stopped"] or NOTHING,
-    }
-
-
-MOST_STAGES = 8
-"""Stages shown of one method, those that take most of the time; `--json` has all of them."""
-
-HELPS = 0.99
-"""A lever that saves less than a hundredth is not worth a line."""
-
-
-def plan_tables(content: Mapping[str, Any]) -> Group:
-    """The comparison, then for each method where its time goes and what would help most."""
-    tables: list[RenderableType] = [results_table(content)]
-    for row in content["results"]:
-        tables.append(_where_table(row))
-        if "levers" in row:
-            tables.append(Padding(f"[bold]{row['method']}, what would help most[/]: {_lever_words(row)}", (0, 1, 1, 1)))
-    return Group(*tables)
-
-
-def _where_table(row: Row) -> Table:
-    title = f"{row['method']}: where the time goes; bound by {row['binding']}"
-    table = Table("stage", "seconds", "share", "busiest resource", "at work", box=box.SIMPLE_HEAD, title=title,
-                  title_justify="left", title_style="bold")  # fmt: skip
-    for stage in sorted(row["where"], key=lambda stage: -stage["time_s"])[:MOST_STAGES]:
-        figures = f"{stage['time_s']:.3g}", f"{stage['share']:.1%}", stage["busiest"], f"{stage['busy']:.0%}"
-        table.add_row(stage["stage"], *figures)
-    return table
-
-
-def _lever_words(row: Row) -> str:
-    helpful = [f"{lever['change']}: {lever['time'] - 1.0:+.0%}" for lever in row["levers"] if lever["time"] < HELPS]
-    return "; ".join(helpful[:3]) or "nothing alone shortens a round by a hundredth"
-
-
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3g}"
 
 
 def check_table(content: Mapping[str, Any]) -> Table:

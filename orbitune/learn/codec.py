@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orbitune.cost.transfer import CODECS, index_bytes, kept_rank, kept_tokens, num_rows
 from orbitune.errors import RunError
-from orbitune.learn.tensor_bytes import Layout, from_bytes, to_bytes
+from orbitune.learn.tensor_bytes import Layout, from_records, to_records
 
 PAYLOAD_KINDS = (
     "embedding",
@@ -66,7 +66,7 @@ class Int8:
     """Symmetric 8-bit steps of 1/127 of the largest magnitude in a row; a row is what `num_rows` says."""
 
     def layout(self, count: int, shape: tuple[int, ...]) -> Layout:
-        """Scale of every row, then all steps."""
+        """Scale of every row, and all steps."""
         return [(torch.float32, (count, num_rows(shape), 1)), (torch.int8, (count, *shape))]
 
     def write(self, values: Tensor) -> list[Tensor]:
@@ -107,7 +107,7 @@ class TopTokens:
     kept: int
 
     def layout(self, count: int, shape: tuple[int, ...]) -> Layout:
-        """Places, rising, then tokens."""
+        """Places, rising, and tokens."""
         place = torch.uint16 if index_bytes(shape[0]) == 2 else torch.int32
         return [(place, (count, self.kept)), (torch.float16, (count, self.kept, shape[1]))]
 
@@ -182,7 +182,7 @@ class Codec:
         assert self.name in CODECS, self.name
 
     def encode(self, tensor: Tensor, kind: str = "tensor") -> bytes:
-        """What is sent of a batch [n, *shape], little endian.
+        """What is sent of a batch [n, *shape], sample after sample, little endian.
 
         Raises:
             RunError: The `kind` of payload, named in the message, holds values that are not finite.
@@ -190,7 +190,7 @@ class Codec:
         refuse_not_finite(kind, tensor)
         values = tensor.detach()
         values = values if values.dtype == torch.float64 else values.float()
-        return to_bytes(self._format(values).write(values))
+        return to_records(self._format(values).write(values))
 
     def decode(self, payload: bytes, like: Tensor) -> Tensor:
         """A new tensor with the shape, dtype and device of `like` and the values that were sent.
@@ -199,7 +199,7 @@ class Codec:
             RunError: The payload has another length than that of such a tensor.
         """
         form, shape = self._format(like), tuple(like.shape[1:])
-        sent = [part.to(like.device) for part in from_bytes(payload, form.layout(len(like), shape))]
+        sent = [part.to(like.device) for part in from_records(payload, form.layout(len(like), shape))]
         return form.read(sent, shape).to(like.dtype)
 
     def _format(self, tensor: Tensor) -> Format:

@@ -97,7 +97,7 @@ def compute_frozen(
                 outputs[group] = arrive(model, num_frozen, own, wire, images[group])
         sent = {kind: total - before[kind] for kind, total in wire.sent_bytes.items()}
         sample_bytes.append({kind: total // len(ids) for kind, total in sent.items() if total})
-    for group in torch.split(tests, GROUP):
+    for group in torch.split(tests, GROUP) if len(tests) else ():
         outputs[group] = arrive(model, num_frozen, (), wire, images[group])
     return Frozen(outputs, tuple(sample_bytes))
 

@@ -96,9 +96,8 @@ class TaskLearner:
         return Evaluation(loss, accuracy, balanced, figures)
 
     def gradients(self, batch: Batch) -> Tensor:
-        """`Task.gradients` in the arithmetic of the spec."""
-        with arithmetic(self.spec.precision, batch.ids.device):
-            return self.task.gradients(batch)
+        """See `gradients_of`."""
+        return gradients_of(self.task, batch)
 
     def travels(self, satellite: int) -> list[str]:
         """Names of the trained tensors that a satellite holds, whose changes therefore cross a link."""
@@ -321,17 +320,39 @@ class AveragingLearner(TaskLearner):
             yield Contribution(satellite, self.draws.samples_per_round(satellite), copy_of(self.task.trained)), losses
 
     def _train_alone(self, satellite: int, start: Tensors, steps: range) -> SatelliteLosses:
-        spec, trained = self.spec, self.task.trained
-        write_into(trained, start)
-        self._local.state.clear()  # as good as a new optimiser
-        pull = partial(proximal_pull, trained, start, spec.prox_mu) if spec.prox_mu else None
-        losses: SatelliteLosses = []
-        for step in steps:
-            self._local.zero_grad()
-            own = sum_gradients(self.gradients, self.draws.step(satellite, step))
-            take_step(self._local, sum(len(loss) for _, loss in own), rate_factor(spec, step), pull)
-            losses += own
-        return losses
+        write_into(self.task.trained, start)
+        return train_alone(self.task, self._local, self.draws, satellite, start, steps)
+
+
+def train_alone(
+    task: Task, optimizer: torch.optim.Optimizer, draws: Draws, satellite: int, start: Tensors, steps: range
+) -> SatelliteLosses:
+    """One satellite's steps of a round, from weights that are in place already.
+
+    Args:
+        task: Holds at least this satellite's samples.
+        optimizer: Over `task.trained`; what it remembers is forgotten first.
+        draws: Samples of each step.
+        satellite: Whose.
+        start: The weights it starts from, for the proximal pull.
+        steps: Counted from the start of the training.
+    """
+    spec = task.spec
+    optimizer.state.clear()  # as good as a new optimiser
+    pull = partial(proximal_pull, task.trained, start, spec.prox_mu) if spec.prox_mu else None
+    losses: SatelliteLosses = []
+    for step in steps:
+        optimizer.zero_grad()
+        own = sum_gradients(partial(gradients_of, task), draws.step(satellite, step))
+        take_step(optimizer, sum(len(loss) for _, loss in own), rate_factor(spec, step), pull)
+        losses += own
+    return losses
+
+
+def gradients_of(task: Task, batch: Batch) -> Tensor:
+    """`Task.gradients` in the arithmetic of the spec."""
+    with arithmetic(task.spec.precision, batch.ids.device):
+        return task.gradients(batch)
 
 
 def summarise(losses: SatelliteLosses) -> RoundResult:

@@ -73,15 +73,11 @@ def make_start(model: ModelSpec, selection: Selection, num_satellites: int, seed
         device: Where to train, in PyTorch's words: "cpu", "cuda".
     """
     imagery = load_imagery(selection, num_satellites, seed)
-    dense = imagery.task == "segmentation"
-    backbone = load_backbone(model, seed, imagery.channels, imagery.chip_px, dense).to(device)
-    if model.weights == "pretrained":
-        # Random features hardly vary at all; blown up to unit spread they make AdamW at 1e-3 diverge (measured).
-        standardise(backbone, _prepared(backbone, imagery, imagery.unlabelled).to(device))
+    backbone = prepared_backbone(model, imagery, seed, device)
     return Start(
         backbone=backbone,
         num_classes=len(imagery.class_names),
-        images=_prepared(backbone, imagery, imagery.images).to(device),
+        images=prepared_images(backbone, imagery, imagery.images).to(device),
         labels=torch.from_numpy(imagery.labels).to(device),
         holdings=imagery.train,
         test_ids=imagery.test,
@@ -89,5 +85,20 @@ def make_start(model: ModelSpec, selection: Selection, num_satellites: int, seed
     )
 
 
-def _prepared(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) -> Tensor:
+def prepared_backbone(model: ModelSpec, imagery: Imagery, seed: int, device: str = "cpu") -> Backbone:
+    """Where training starts from; features of pretrained weights are standardised on images that the ground owns.
+
+    Raises:
+        InputError, MissingExtra: As `start`.
+    """
+    dense = imagery.task == "segmentation"
+    backbone = load_backbone(model, seed, imagery.channels, imagery.chip_px, dense).to(device)
+    if model.weights == "pretrained":
+        # Random features hardly vary at all; blown up to unit spread they make AdamW at 1e-3 diverge (measured).
+        standardise(backbone, prepared_images(backbone, imagery, imagery.unlabelled).to(device))
+    return backbone
+
+
+def prepared_images(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) -> Tensor:
+    """Images in stored units as the backbone reads them."""
     return prepare(torch.from_numpy(images), imagery.channels, imagery.full_scale, backbone.inputs)

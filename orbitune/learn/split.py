@@ -222,12 +222,25 @@ def exchange(
     features = model.run(value, done, len(model.pieces))
 
     # Satellite: the loss with its own labels, the gradient of the head.
-    losses = objective.losses(model.head(features), labels[batch.ids])
-    require_finite("loss", losses)
-    torch.autograd.backward(losses.sum())
+    losses = head_step(model, objective, features, labels[batch.ids])
 
     # Back, node by node.
     for kind, sent, arrived in reversed(handed_over):
         if arrived.grad is not None:
             torch.autograd.backward(sent, cross(wire, f"{kind}_gradient", arrived.grad))
+    return losses
+
+
+def head_step(model: CutModel, objective: Objective, features: Tensor, labels: Tensor) -> Tensor:
+    """Add the gradients of the summed loss to `.grad`, of the head and of whatever made the features.
+
+    Returns:
+        Loss of each sample [n], detached.
+
+    Raises:
+        NotFinite: A loss is not.
+    """
+    losses = objective.losses(model.head(features), labels)
+    require_finite("loss", losses)
+    torch.autograd.backward(losses.sum())
     return losses.detach()

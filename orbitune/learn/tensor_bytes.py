@@ -30,6 +30,17 @@ def to_bytes(tensors: Iterable[Tensor]) -> bytes:
     return b"".join(_values(tensor).tobytes() for tensor in tensors)
 
 
+def to_records(tensors: Sequence[Tensor]) -> bytes:
+    """The same of tensors [n, ...], sample after sample, so that any range of whole samples can be cut out.
+
+    What several samples are written as is what each is written as, one after the other.
+    """
+    if len(tensors) == 1 or len(tensors[0]) == 0:
+        return to_bytes(tensors)
+    rows = [np.frombuffer(_values(tensor).tobytes(), np.uint8).reshape(len(tensor), -1) for tensor in tensors]
+    return np.concatenate(rows, axis=1).tobytes()
+
+
 def _values(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     plain = tensor.detach().cpu()
     bits = plain.contiguous().view(torch.int16) if plain.dtype == torch.bfloat16 else plain
@@ -48,6 +59,17 @@ def from_bytes(payload: bytes, layout: Layout) -> list[Tensor]:
         raise RunError(f"a payload of {len(payload)} bytes arrived where {sum(sizes)} were expected; send it again")
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     return [_read(payload, start, dtype, shape) for start, (dtype, shape) in zip(starts, layout, strict=True)]
+
+
+def from_records(payload: bytes, layout: Layout) -> list[Tensor]:
+    """New tensors [n, ...] on the CPU from what `to_records` wrote; raises what `from_bytes` raises."""
+    count = layout[0][1][0]
+    sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in layout]
+    if len(layout) == 1 or count == 0 or sum(sizes) != len(payload):
+        return from_bytes(payload, layout)
+    rows = np.frombuffer(payload, np.uint8).reshape(count, -1)
+    edges = np.cumsum([size // count for size in sizes[:-1]])
+    return from_bytes(b"".join(part.tobytes() for part in np.split(rows, edges, axis=1)), layout)
 
 
 def _read(payload: bytes, start: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

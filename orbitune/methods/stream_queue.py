@@ -23,7 +23,7 @@ Then = Callable[[float], None]
 class Step(Protocol):
     """Something to book. `urgency` decides between steps that can begin at the same time: the lowest goes first."""
 
-    urgency: int
+    urgency: float
 
     def begin_s(self) -> float:
         """When it could begin if it were booked now; infinity if never."""
@@ -75,10 +75,10 @@ class Queue:
         last_s: When the last step ahead that was booked ends.
     """
 
-    round_urgency: int
+    round_urgency: float
     until_s: float = inf
     last_s: float = 0.0
-    _steps: list[tuple[float, int, int, Step]] = field(default_factory=list)
+    _steps: list[tuple[float, float, int, Step]] = field(default_factory=list)
     _count: int = 0
 
     def add(self, step: Step) -> None:
@@ -117,7 +117,7 @@ class Work:
     """A computation on one node."""
 
     schedule: Schedule
-    urgency: int
+    urgency: float
     node: int
     flops: float
     ready_s: float
@@ -151,7 +151,7 @@ class Work:
 class Call:
     """Anything else that begins at a moment that is known; it books what it needs itself."""
 
-    urgency: int
+    urgency: float
     ready_s: float
     then: Then
 

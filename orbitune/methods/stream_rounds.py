@@ -11,13 +11,15 @@ do not overlap. It goes on from where it is in the next round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from orbitune.methods.base import Cut, Job, raw
 from orbitune.methods.exchange import Exchange, exchanges_of
 from orbitune.methods.stream_average import Averaging
 from orbitune.methods.stream_chunks import Batches, Chunk, HeadStep, Place
+from orbitune.methods.stream_guide import LAST
 from orbitune.methods.stream_queue import Gate, Queue, Work
 from orbitune.methods.stream_routes import Cable, Down, Routes, Up, follow
 from orbitune.methods.stream_stock import Stocks
@@ -26,8 +28,13 @@ from orbitune.timeline.simulate import Schedule
 
 STAGE = "round, streamed"
 
-DEPTH = 1
-"""Our choice: so many exchanges may be begun beside the one that trains; two gained nothing on the demos."""
+
+@dataclass(frozen=True)
+class Foresight(Cut):
+    """A cut with how many exchanges may be begun beside the one that trains, and whether a guide shares out links."""
+
+    depth: int = 1
+    guided: bool = False
 
 
 class StreamedRounds:
@@ -36,6 +43,7 @@ class StreamedRounds:
 
     def __init__(self, job: Job, schedule: Schedule, cut: Cut) -> None:
         self.job, self.schedule, self.cut = job, schedule, cut
+        self.depth, self.guided = (cut.depth, cut.guided) if isinstance(cut, Foresight) else (1, False)
         self.routes = Routes(job, schedule)
         self.places: dict[Chunk, Place] = {}
         self.kept_bytes = 0.0
@@ -45,27 +53,36 @@ class StreamedRounds:
         """Book one round, and of the next what can be done meanwhile."""
         self.schedule.stage = STAGE
         self.stocks.forget()
+        self.routes.guide.forget()
         own = exchanges_of(self.job, index)
         later = self._later(index)
-        queue = Queue(2 * own[-1].version + 1)
+        queue = Queue(2 * own[-1].version + 1 + LAST)
         flows = [Flow(self, queue, exchange) for exchange in (*own, *later)]
         for flow, after in pairwise(flows):
             flow.after = after
         last = flows[len(own) - 1]
         last.ends_round = True
         flows[0].allow(start_s)
-        flows[0].begin(start_s)
-        for flow in flows[1 : DEPTH + 1]:
-            flow.begin(start_s)
+        self.begin(flows[: self.depth + 1], start_s)
         queue.run()
+        self.places = {chunk: place for chunk, place in self.places.items() if chunk.version > own[-1].version}
         return self.schedule.span(start_s, max(queue.until_s, queue.last_s))
+
+    def begin(self, flows: Sequence[Flow], start_s: float) -> None:
+        """Set exchanges going, with a guide if there is to be one."""
+        if self.guided:
+            for flow in flows:
+                flow.owe()
+            self.routes.guide.share_out(start_s)
+        for flow in flows:
+            flow.begin(start_s)
 
     def _later(self, index: int) -> list[Exchange]:
         """Exchanges of later rounds that may be begun in this one."""
         if not self.cut.ahead or self.job.trained(self.job.partition.front):
             return []
-        rounds = range(index + 1, min(index + 1 + DEPTH, self.job.rounds))
-        return [exchange for later in rounds for exchange in exchanges_of(self.job, later)][:DEPTH]
+        rounds = range(index + 1, min(index + 1 + self.depth, self.job.rounds))
+        return [exchange for later in rounds for exchange in exchanges_of(self.job, later)][: self.depth]
 
 
 class Flow:
@@ -102,12 +119,22 @@ class Flow:
         if self.exchange.rest_trains:
             self._open(self.encoder, satellites, since_s)
 
+    def owe(self) -> None:
+        """Tell the guide what has not come down yet."""
+        satellites, urgency = self.job.system.nodes.satellites, self._urgency("embedding")
+        for satellite, chunks in self.chunks.items():
+            for chunk in chunks:
+                place = self.rounds.places.get(chunk)
+                on_board = place is None or (place.kind == "embedding" and place.node in satellites)
+                if on_board and self.batches.crosses(chunk):
+                    self.rounds.routes.guide.owe(urgency, satellite, self.batches.part("embedding", chunk).size)
+
     def begin(self, start_s: float) -> None:
         """Set all micro-batches going, each from where it is."""
         self.exchange.ground.cost(forward=True)  # refuses what does not fit
         for satellite, chunks in self.chunks.items():
             for chunk in chunks:
-                place = self.rounds.places.pop(chunk, None)
+                place = self.rounds.places.get(chunk)
                 if place is not None:
                     self._resume(chunk, place, max(place.since_s, start_s))
                 elif not self.batches.crosses(chunk):
@@ -320,8 +347,8 @@ class Flow:
         end_s = max(self.done_s.values())
         if self.ends_round:
             self.queue.until_s = end_s
-        elif (following := self._ahead_by(DEPTH + 1)) is not None:
-            following.begin(end_s)
+        elif (following := self._ahead_by(self.rounds.depth + 1)) is not None:
+            self.rounds.begin([following], end_s)
 
     def _ahead_by(self, count: int) -> Flow | None:
         """The exchange so many places after this one."""

@@ -18,6 +18,7 @@ from math import inf
 
 from orbitune.errors import PlanError
 from orbitune.methods.base import Job
+from orbitune.methods.stream_guide import Guide
 from orbitune.methods.stream_queue import Queue, Then
 from orbitune.methods.stream_sights import NEVER_S, Around, Sight, Sights
 from orbitune.timeline.activity import Payload
@@ -33,14 +34,14 @@ class Lines:
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._waiting_s: dict[int, dict[int, float]] = {}
+        self._waiting_s: dict[int, dict[float, float]] = {}
 
-    def wait_s(self, station: int, urgency: int) -> float:
+    def wait_s(self, station: int, urgency: float) -> float:
         """How long a piece that comes now waits for those that are as urgent or more."""
         waiting_s = self._waiting_s.get(station)
         return sum(busy_s for other, busy_s in waiting_s.items() if other <= urgency) if waiting_s else 0.0
 
-    def join(self, sight: Sight, urgency: int, size: int) -> Callable[[], None]:
+    def join(self, sight: Sight, urgency: float, size: int) -> Callable[[], None]:
         """A piece chooses a pass; returns what takes it out again."""
         busy_s = sight.byte_s * size / self._schedule.system.num_terminals(sight.station, "ground")
         waiting_s = self._waiting_s.setdefault(sight.station, {})
@@ -69,7 +70,7 @@ class Routes:
 
     def __init__(self, job: Job, schedule: Schedule) -> None:
         contacts, one = job.system.contacts, job.ways.satellite_ground == "gateway"
-        self.schedule = schedule
+        self.schedule, self.guide = schedule, Guide(job, schedule)
         self.server = job.system.nodes.server
         self.lines_down, self.lines_up = Lines(schedule), Lines(schedule)
         self.cable: dict[int, tuple[float, float]] = {}
@@ -97,6 +98,11 @@ Choice = tuple[float, float, int, Sight | None]
 
 NO_CHOICE: Choice = (inf, inf, 0, None)
 
+Found = tuple[float, int, Sight | None]
+"""When a piece could be where it is to get to, which way round (0: not at all), and over which pass."""
+
+NOWHERE: Found = (inf, 0, None)
+
 
 @dataclass
 class Down:
@@ -113,7 +119,7 @@ class Down:
 
     queue: Queue
     routes: Routes
-    urgency: int
+    urgency: float
     payload: Payload
     here: int
     ready_s: float
@@ -121,9 +127,13 @@ class Down:
     moved: Moved
     heading: int = 0
     origin: int = -1
+    exchange: float = 0.0
     _choice: Choice = NO_CHOICE
     _leave: Callable[[], None] | None = None
     _review_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.exchange = self.urgency
 
     def begin_s(self) -> float:
         """Chooses the way on which it would be at the server first; returns when that begins."""
@@ -140,12 +150,24 @@ class Down:
         if sight is None:
             self._choice = (self.routes.around[self.here].changes_s(self.ready_s), inf, 0, None)
             return self._choice[0]
+        self._stand_in_line(sight)
         hop = (self.here, self.routes.around[self.here].next(self.here, heading)) if heading else sight.link
         start_s, end_s = self.routes.schedule.peek(*hop, size, self.ready_s)
         self._review_s = start_s + REVIEW * self.routes.lines_down.wait_s(sight.station, self.urgency)
         self._choice = (start_s, end_s, heading, sight)
-        self._leave = self.routes.lines_down.join(sight, self.urgency, size)
         return self._choice[0]
+
+    def _stand_in_line(self, sight: Sight) -> None:
+        size, guide = self.payload.size, self.routes.guide
+        self.urgency = self._rank(sight)
+        leave_line = self.routes.lines_down.join(sight, self.urgency, size)
+        guide.take(self.exchange, sight, size)
+
+        def leave() -> None:
+            leave_line()
+            guide.take(self.exchange, sight, -size)
+
+        self._leave = leave
 
     def drop(self) -> None:
         """It is not in line any more; it may not be sent in this round at all."""
@@ -174,14 +196,17 @@ class Down:
             self.queue.add(self)
         else:
             self.drop()
+            self.routes.guide.sent(self.exchange, sight, self.payload.size)
             there_s = schedule.send(*sight.link, self.payload, self.ready_s)
             self.moved(sight.station, there_s, 0)
             self.queue.add(Cable(self.routes, self.urgency, sight.station, self.payload, there_s, self.then))
 
-    def _best(self) -> tuple[float, int, Sight | None]:
+    def _best(self) -> Found:
         """When it could be at the server, which way round (0: down from here), and over which pass."""
+        best = self._best_guided()
+        if best[2] is not None:
+            return best
         sights = self.routes.down[self.here]
-        best: tuple[float, int, Sight | None] = (inf, 0, None)
         for sight in sights.open_at(self.ready_s):
             best = self._better(best, sight)
         for sight in sights.after(self.ready_s):
@@ -190,14 +215,32 @@ class Down:
             best = self._better(best, sight)
         return best
 
-    def _better(self, best: tuple[float, int, Sight | None], sight: Sight) -> tuple[float, int, Sight | None]:
+    def _best_guided(self) -> Found:
+        """The same among the passes that the guide has left for it, and in which it would be down in time."""
+        guide, best = self.routes.guide, NOWHERE
+        if self.exchange not in guide.owed:
+            return best
+        sights = self.routes.down[self.here]
+        for sight in (*sights.open_at(self.ready_s), *sights.after(self.ready_s)):
+            if sight.start_s >= min(best[0], guide.until_s):
+                break
+            if guide.allows(self.exchange, sight, self.payload.size):
+                best = self._better(best, sight)
+        return best if best[0] < TOO_LATE_S else NOWHERE
+
+    def _rank(self, sight: Sight) -> float:
+        """Its urgency in the line for a pass."""
+        guide = self.routes.guide
+        return guide.rank(self.exchange, sight) if self.exchange in guide.owed else self.exchange
+
+    def _better(self, best: Found, sight: Sight) -> Found:
         for heading, travel_s in self._ways(sight.satellite):
             if self.ready_s + travel_s >= best[0]:
                 continue
             byte_s, delay_s = self.routes.cable[sight.station]
             ready_s = self.ready_s + travel_s
             _, there_s = self.routes.schedule.peek(sight.satellite, sight.station, self.payload.size, ready_s)
-            there_s += self.routes.lines_down.wait_s(sight.station, self.urgency)
+            there_s += self.routes.lines_down.wait_s(sight.station, self._rank(sight))
             finish_s = there_s + byte_s * self.payload.size + delay_s + TOO_LATE_S * (there_s > sight.end_s + SLACK_S)
             if finish_s < best[0]:
                 best = (finish_s, heading, sight)
@@ -225,7 +268,7 @@ class Cable:
     """A piece at a station that goes to the server."""
 
     routes: Routes
-    urgency: int
+    urgency: float
     station: int
     payload: Payload
     ready_s: float
@@ -254,7 +297,7 @@ class Up:
 
     queue: Queue
     routes: Routes
-    urgency: int
+    urgency: float
     payload: Payload
     owner: int
     ready_s: float
@@ -295,8 +338,8 @@ class Up:
         start_s, end_s = self._through_air(sight, there_s)
         return max(begin_s, start_s - (there_s - begin_s)), end_s
 
-    def _best(self) -> tuple[float, int, Sight | None]:
-        best: tuple[float, int, Sight | None] = (inf, 0, None)
+    def _best(self) -> Found:
+        best: Found = (inf, 0, None)
         sights = self.routes.up[self.owner]
         for sight in sights.open_at(self.ready_s):
             best = self._better(best, sight)
@@ -331,7 +374,7 @@ class Up:
     def _through_air(self, sight: Sight, ready_s: float) -> tuple[float, float]:
         return self.routes.schedule.peek(sight.station, sight.satellite, self.payload.size, ready_s)
 
-    def _better(self, best: tuple[float, int, Sight | None], sight: Sight) -> tuple[float, int, Sight | None]:
+    def _better(self, best: Found, sight: Sight) -> Found:
         around, size = self.routes.around[self.owner], self.payload.size
         up_s: float | None = None
         for heading in (0,) if sight.satellite == self.owner else around.headings:
@@ -350,7 +393,7 @@ class Up:
 
 
 def follow(
-    queue: Queue, routes: Routes, urgency: int, payload: Payload, here: int, owner: int, ready_s: float, then: Then,
+    queue: Queue, routes: Routes, urgency: float, payload: Payload, here: int, owner: int, ready_s: float, then: Then,
     moved: Moved, heading: int,
 ) -> None:  # fmt: skip
     """Goes on around the ring to the owner."""
@@ -369,7 +412,7 @@ class Hop:
 
     queue: Queue
     routes: Routes
-    urgency: int
+    urgency: float
     payload: Payload
     here: int
     owner: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 _NICE_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 3 * 3600, 6 * 3600, 12 * 3600, 86400)
+_NICE_DURATIONS = (*(10.0**power for power in range(-9, 2)), 60.0, 600.0, *(3600.0 * 10**power for power in range(6)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ def fitted_log_axis(low: float, high: float, label: Callable[[float], str]) -> A
     digits: Sequence[int] = (1, 2, 5) if span <= 2 else (1, 3) if span <= 3 else (1,)
     ticks = [digit * 10.0**power for power in decades for digit in digits]
     return Axis(low, high, _labelled([tick for tick in ticks if low <= tick <= high], label), log=True)
+
+
+def log_time_axis(low_s: float, high_s: float, label: Callable[[float], str], most: int = 6) -> Axis:
+    """A logarithmic axis of seconds from `low_s` to `high_s` exactly, ticks at durations that people say."""
+    inside = [seconds for seconds in _NICE_DURATIONS if low_s <= seconds <= high_s]
+    if len(inside) < 2:
+        return fitted_log_axis(low_s, high_s, label)
+    every = math.ceil(len(inside) / most)
+    return Axis(low_s, high_s, _labelled(inside[::every], label), log=True)
 
 
 def time_axis(end_s: float, label: Callable[[float], str], most: int = 6) -> Axis:

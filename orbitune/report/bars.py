@@ -18,6 +18,10 @@ from orbitune.report.stages import Looks
 LOG_BYTES_FROM = 30.0
 """Above this ratio of largest to smallest a linear axis would hide the small bars."""
 
+NAMED_FROM = 5
+"""With more methods than this, colours alone do not tell bars apart: each has its method's name, and those of methods
+that send nothing are left out."""
+
 SAME_AXIS_UP_TO = 8.0
 """Up to this ratio of longest to shortest method, both are readable on one time axis."""
 
@@ -44,10 +48,11 @@ def link_bytes(content: Content) -> Markup:
     log = max(sizes) / min(sizes) > LOG_BYTES_FROM
     axis = log_axis(min(sizes) / 2, max(sizes), amounts.volume) if log else _linear(max(sizes))
     groups = [_group(content, rows, kind, axis) for kind in KINDS]
+    class_ = "bars named" if len(rows) > NAMED_FROM else "bars"
     legend = colour_legend([(row.method, colour_of(content, row.method)) for row in rows])
     scale = "The axis is logarithmic: compare bars by their printed values." if log else "The axis starts at zero."
     caption = f"Bytes sent over each kind of link in the whole job, every hop counted. {scale}"
-    return figure("bytes", legend, tag("div", groups, _ticks(axis), class_="bars"), caption=caption)
+    return figure("bytes", legend, tag("div", groups, _ticks(axis), class_=class_), caption=caption)
 
 
 def _linear(high: float) -> Axis:
@@ -56,13 +61,18 @@ def _linear(high: float) -> Axis:
 
 def _group(content: Content, rows: Sequence[Result], kind: str, axis: Axis) -> Markup:
     title, between = KIND_WORDS[kind]
-    bars = [_bar(row.method, row.bytes.get(kind, 0.0), colour_of(content, row.method), axis) for row in rows]
+    many = len(rows) > NAMED_FROM
+    shown = [row for row in rows if row.bytes.get(kind, 0.0) > 0 or not many]
+    bars = [_bar(row.method, row.bytes.get(kind, 0.0), colour_of(content, row.method), axis, many) for row in shown]
+    silent = ", ".join(row.method for row in rows if row not in shown)
+    bars += [tag("p", f"nothing: {silent}", class_="note")] if silent else []
     label = tag("div", tag("b", title), tag("small", between), class_="group-label")
     return tag("div", label, tag("div", _rules(axis), bars, class_="group-bars"), class_="group")
 
 
-def _bar(method: str, size: float, colour: str, axis: Axis) -> Markup:
-    value = tag("span", amounts.volume(size) if size else "nothing", class_="value" if size else "value none")
+def _bar(method: str, size: float, colour: str, axis: Axis, named: bool) -> Markup:
+    words = (amounts.volume(size) if size else "nothing") + (f"{amounts.SPACE} {method}" if named else "")
+    value = tag("span", words, class_="value" if size else "value none")
     fill = tag("i", style=f"width:{percentage(axis.share(size))};--c:{colour}") if size else None
     return tag("div", fill, value, class_="bar", aria_label=f"{method}: {amounts.volume(size)}", role="img")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ from typing import Any
 
 from orbitune.errors import InputError
 from orbitune.links.contacts import KINDS, Nodes
+from orbitune.report.learning import RANDOM as RANDOM
+from orbitune.report.learning import Round as Round
+from orbitune.report.learning import read_rounds, summaries
 from orbitune.runs import RunFolder
-
-RANDOM = "@random"
-"""Ending of a method's name when it starts from random weights instead of the foundation model's."""
 
 REFERENCE = "onboard"
 """The method that every ratio refers to."""
@@ -24,6 +23,8 @@ class Result:
     """One row of the results table; None where the run has no such number. Seconds, bytes and joules.
 
     `images_stay` is what the timeline promises (and the checker holds it to): images and labels never travel.
+    Over several seeds figures are means, a target counts as reached where every seed reached it, and `over_seeds` has
+    the spread; stages, bound and what limits are those of the first seed.
     """
 
     method: str
@@ -39,13 +40,17 @@ class Result:
     ratio_to_onboard_per_pass: float | None = None
     target_accuracy: float | None = None
     time_to_target_s: float | None = None
+    bytes_to_target: float | None = None
+    energy_to_target_j: float | None = None
     final_accuracy: float | None = None
     bytes: Mapping[str, float] = field(default_factory=dict)
+    sent_bytes: float | None = None
     energy_j: float | None = None
     limiting: str = ""
     stages: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
     images_stay: bool | None = None
+    over_seeds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def over_bound(self) -> float | None:
@@ -68,18 +73,6 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One row of a method's metrics; round 0 is before training."""
-
-    index: int
-    time_s: float
-    loss: float | None
-    accuracy: float | None
-    balanced_accuracy: float | None
-    client_loss: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Content:
     """Everything the report shows, but the timelines, which are read one at a time."""
 
@@ -95,6 +88,8 @@ class Content:
     checks: tuple[Mapping[str, str], ...]
     manifest: Mapping[str, Any]
     scenario_text: str
+    seeds: tuple[int, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> dict[str, int]:
@@ -121,20 +116,23 @@ def read_content(run: RunFolder) -> Content:
     compare: dict[str, Any] = run.read_json("compare.json") if run.has("compare.json") else {}
     contacts: dict[str, Any] = run.read_json("contacts.json") if run.has("contacts.json") else {}
     text = _text(run, "scenario.toml")
-    rows = compare["results"] if "results" in compare else _summaries(run)
+    rows = compare["results"] if "results" in compare else summaries(run)
+    seeds = tuple(compare.get("seeds") or ())
     return Content(
         run=run,
         scenario=str(compare.get("scenario") or _name(text) or run.path.name),
         complete="results" in compare,
         results=tuple(_result(row, run) for row in rows),
         planned=tuple(_planned(item, run) for item in compare.get("planned") or ()),
-        metrics={name: found for name in run.methods() if (found := _metrics(run, name))},
+        metrics=read_rounds(run, rows, seeds),
         contacts=contacts,
         nodes=_nodes(contacts),
         assumptions=tuple(map(str, compare.get("assumptions") or ())),
         checks=(*(compare.get("checks") or ()), *_privacy(run)),
         manifest=run.read_json("manifest.json"),
         scenario_text=text,
+        seeds=seeds,
+        refused=compare.get("refused") or {},
     )
 
 
@@ -146,48 +144,30 @@ def _privacy(run: RunFolder) -> list[dict[str, str]]:
     return [{"number": "privacy, measured", "how": f"{found.get('conclusion', '')} {found.get('promise', '')}".strip()}]
 
 
-def _summaries(run: RunFolder) -> list[dict[str, Any]]:
-    """The rows of methods that finished, for a run that stopped before the comparison was written."""
-    names = (f"methods/{method}/summary.json" for method in run.methods())
-    return [run.read_json(name) for name in names if run.has(name)]
-
-
 def _result(row: Mapping[str, Any], run: RunFolder) -> Result:
     if "method" not in row:
         raise InputError(f"{run.path}: a row of the results has no 'method'; write the comparison again")
     known = {key: row[key] for key in Result.__dataclass_fields__ if row.get(key) is not None}
     known["bytes"] = {kind: float(row.get("bytes", {}).get(kind, 0)) for kind in KINDS} if row.get("bytes") else {}
-    return Result(**known)
+    return Result(**known | _means(row.get("over_seeds") or {}))
+
+
+def _means(over_seeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of a row as means over seeds; a figure that some seed lacks is none."""
+    known = Result.__dataclass_fields__
+    figures: dict[str, Any] = {key: _mean(found) for key, found in over_seeds.items() if key in known}
+    if "bytes" in over_seeds:
+        figures["bytes"] = {kind: _mean(found) for kind, found in over_seeds["bytes"].items()}
+    return figures
+
+
+def _mean(figure: Mapping[str, Any]) -> float | None:
+    return figure.get("mean") if figure.get("count") == len(figure.get("values", ())) else None
 
 
 def _planned(item: Mapping[str, Any], run: RunFolder) -> Planned:
     results = tuple(_result(row, run) for row in item.get("results", ()))
     return Planned(str(item.get("scenario", "")), str(item.get("model", "")), results)
-
-
-def _metrics(run: RunFolder, method: str) -> tuple[Round, ...]:
-    name = f"methods/{method}/metrics.jsonl"
-    try:
-        return tuple(_round(row) for row in run.rows(name))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{run.path / name} is damaged: a row lacks or garbles {error}; resume the run") from error
-
-
-def _round(row: Mapping[str, Any]) -> Round:
-    losses = row.get("client_loss") or {}
-    return Round(
-        int(row["round"]),
-        float(row["sim_time_s"]),
-        _finite(row.get("loss")),
-        _finite(row.get("accuracy")),
-        _finite(row.get("balanced_accuracy")),
-        {str(satellite): float(loss) for satellite, loss in losses.items() if _finite(loss) is not None},
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    """A loss that has run away has no place on an axis."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _nodes(contacts: Mapping[str, Any]) -> Nodes | None:

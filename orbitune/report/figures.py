@@ -1,4 +1,4 @@
-"""The two figures of learning: accuracy against simulated time, and how evenly the satellites learn."""
+"""How evenly the satellites learn, and what figures of learning have in common: names, colours and their order."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from orbitune.report import amounts
-from orbitune.report.axes import Axis, fitted_log_axis, linear_axis
+from orbitune.report.axes import Axis, linear_axis
 from orbitune.report.content import RANDOM, Content, Round
-from orbitune.report.frame import details, figure, missing, series_legend, switch, table
+from orbitune.report.frame import figure, missing
 from orbitune.report.markup import Markup, tag
 from orbitune.report.palette import method_colour
 from orbitune.report.plot import Plot, Point, Series, draw
-
-LOG_FROM = 10.0
-"""Where the longest method takes this many times the shortest, time is shown on a logarithmic axis first."""
 
 
 def start_words(method: str) -> str:
@@ -32,96 +29,6 @@ def ordered_metrics(content: Content) -> list[str]:
     known = [name for name, rows in content.metrics.items() if any(row.accuracy is not None for row in rows)]
     last = len(content.place)
     return sorted(known, key=lambda name: (content.place.get(name.removesuffix(RANDOM), last), name))
-
-
-def accuracy(content: Content) -> Markup:
-    """The first figure: accuracy against simulated time, in hours where it takes hours, one line per method."""
-    names = ordered_metrics(content)
-    if not names:
-        return missing("accuracy", "This run planned only: nothing was trained, so there is no accuracy to show.")
-    unit = amounts.time_unit(max(row.time_s for name in names for row in content.metrics[name]))
-    series = tuple(_accuracy_series(content, name, unit[0]) for name in names)
-    ends = [line.points[-1].x for line in series if not line.dashed] or [line.points[-1].x for line in series]
-    shortest = min((end for end in ends if end > 0), default=0.0)
-    spread = max(ends) / shortest if shortest else 1.0
-    chosen = "log" if spread >= LOG_FROM else "linear"
-    body = [
-        _accuracy_plot(content, series, kind, chosen, unit[1])
-        for kind in ("linear", "log")
-        if shortest or kind == "linear"
-    ]
-    choice = switch("hours", "Axis of time", (("linear", "linear"), ("log", "logarithmic")), chosen)
-    legend = series_legend([(line.key, start_words(line.key), line.colour, line.dashed) for line in series])
-    bar = tag("div", legend, choice if shortest else None, class_="toolbar")
-    return figure("accuracy", bar, body, _accuracy_values(content, names), caption=_accuracy_caption(content, names))
-
-
-def _accuracy_caption(content: Content, names: Sequence[str]) -> str:
-    text = "Accuracy on held-out samples after each round, against simulated time since the job began."
-    if any(name.endswith(RANDOM) for name in names):
-        text += " Dashed: the same method started from random weights instead of the foundation model's."
-    if any(row.time_to_target_s is not None for row in content.results):
-        text += " A ring marks where a method reaches the target."
-    return text + " On the logarithmic axis, what happened before its left end is drawn at that end."
-
-
-def _accuracy_series(content: Content, name: str, unit_s: float) -> Series:
-    rows = [row for row in content.metrics[name] if row.accuracy is not None]
-    points = tuple(Point(row.time_s / unit_s, row.accuracy or 0.0, _accuracy_tip(name, row)) for row in rows)
-    result = next((row for row in content.results if row.method == name), None)
-    reached = result.time_to_target_s if result else None
-    mark = next((point for point in points if reached is not None and point.x >= reached / unit_s * (1 - 1e-9)), None)
-    dashed = name.endswith(RANDOM)
-    label = "random start" if dashed else name
-    return Series(name, label, colour_of(content, name), points, dashed, mark=mark)
-
-
-def _accuracy_tip(name: str, row: Round) -> str:
-    parts = [start_words(name), f"round {row.index} at {amounts.duration(row.time_s)}"]
-    parts.append(f"accuracy {amounts.percent(row.accuracy)}")
-    if row.balanced_accuracy is not None:
-        parts.append(f"balanced {amounts.percent(row.balanced_accuracy)}")
-    return " · ".join(parts)
-
-
-def _accuracy_plot(content: Content, series: tuple[Series, ...], kind: str, chosen: str, unit: str) -> Markup:
-    values = [point.y for line in series for point in line.points]
-    if content.target is not None:
-        values.append(content.target)
-    y = linear_axis(min(values), max(values), lambda value: amounts.percent(value, 0))
-    target = content.target
-    plot = Plot(
-        _time_axis(series, kind),
-        y,
-        series,
-        f"simulated {unit}" + (" (log scale)" if kind == "log" else ""),
-        "accuracy",
-        f"Accuracy against simulated {unit}. Arrow keys step through the values.",
-        None if target is None else (target, f"target {amounts.set_percent(target)}"),
-    )
-    return tag("div", draw(plot), data_choice=kind, hidden=kind != chosen)
-
-
-def _time_axis(series: Sequence[Series], kind: str) -> Axis:
-    times = [point.x for line in series for point in line.points if point.x > 0]
-    high = max(times, default=1.0)
-    if kind == "log":
-        return fitted_log_axis(min(times) * 0.8, high * 1.02, amounts.digits)
-    return linear_axis(0.0, high * 1.02, amounts.digits, fit=False)
-
-
-def _accuracy_values(content: Content, names: Sequence[str]) -> Markup:
-    rounds = sorted({row.index for name in names for row in content.metrics[name]})
-    found = {(name, row.index): row for name in names for row in content.metrics[name]}
-    rows = [[f"{index}", *(_accuracy_cell(found.get((name, index))) for name in names)] for index in rounds]
-    head = ["Round", *map(start_words, names)]
-    return details("Values as a table", table(head, rows, "Accuracy and simulated time by round"))
-
-
-def _accuracy_cell(row: Round | None) -> str:
-    if row is None or row.accuracy is None:
-        return amounts.NONE
-    return f"{amounts.percent(row.accuracy)} at {amounts.duration(row.time_s)}"
 
 
 # -- how evenly the satellites learn ---------------------------------------------------------------------------------

@@ -72,24 +72,41 @@ class Chart:
 
 def chart_of(timeline: Timeline, nodes: Nodes) -> Chart | None:
     """The chart of the round worth looking at, or None where no round was planned."""
-    spans = [span for span in timeline.spans if span.phase == "train"]
+    index = round_to_show(timeline)
+    return None if index is None else round_chart(timeline, nodes, index)
+
+
+def round_chart(timeline: Timeline, nodes: Nodes, index: int) -> Chart | None:
+    """The chart of one round of training; None where the timeline has no such round."""
+    spans = tuple(span for span in timeline.spans if span.phase == "train" and span.round == index)
+    activities = [a for a in timeline.activities if a.phase == "train" and a.round == index]
+    return _chart(timeline, nodes, index, spans, activities)
+
+
+def job_chart(timeline: Timeline, nodes: Nodes) -> Chart | None:
+    """The chart of the whole job; None of a job without stages."""
+    return _chart(timeline, nodes, 0, timeline.spans, timeline.activities)
+
+
+def _chart(
+    timeline: Timeline, nodes: Nodes, index: int, spans: tuple[Span, ...], activities: Sequence[Activity]
+) -> Chart | None:
     if not spans:
         return None
-    index = _round_to_show(timeline, {span.round for span in spans})
-    mine = tuple(span for span in spans if span.round == index)
-    activities = [a for a in timeline.activities if a.phase == "train" and a.round == index and a.end_s > a.start_s]
-    start_s, end_s = min(span.start_s for span in mine), max(span.end_s for span in mine)
-    rows = _filled(_rows(nodes), activities, mine)
-    return Chart(timeline.method, index, timeline.rounds, start_s, end_s, mine, rows)
+    start_s, end_s = min(span.start_s for span in spans), max(span.end_s for span in spans)
+    lasting = [activity for activity in activities if activity.end_s > activity.start_s]
+    rows = _filled(_rows(nodes), lasting, spans)
+    return Chart(timeline.method, index, timeline.rounds, start_s, end_s, spans, rows)
 
 
-def _round_to_show(timeline: Timeline, rounds: set[int]) -> int:
+def round_to_show(timeline: Timeline) -> int | None:
     """The second round, since the first may also set things up; where that sends nothing, the first that does."""
+    rounds = {span.round for span in timeline.spans if span.phase == "train"}
     sending = {a.round for a in timeline.activities if a.phase == "train" and a.kind == "send"}
     for candidates in (rounds & sending, rounds):
         if candidates:
             return 1 if 1 in candidates else min(candidates)
-    raise AssertionError("a timeline with training spans has rounds")
+    return None
 
 
 def _rows(nodes: Nodes) -> list[Row]:

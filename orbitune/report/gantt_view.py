@@ -39,13 +39,12 @@ def draw(charts: Sequence[Chart], nodes: Nodes | None, look: Looks) -> Markup:
 
 def _chart(chart: Chart, nodes: Nodes, look: Looks, shown: bool) -> Markup:
     idle = [row.label for row in chart.rows if row.kind == "station" and not row.bars]
-    rows = [_row(chart, row, nodes, look) for row in chart.rows if row.bars or row.kind in ("plane", "server")]
-    body = tag("div", _strip(chart, look), rows, _axis(chart), class_="lanes", role="group",
+    body = tag("div", lanes(chart, nodes, look, chart.stages), axis(chart), class_="lanes", role="group",
                aria_label=f"Activities of round {chart.index + 1}")  # fmt: skip
     return tag(
         "div",
         tag("p", _sentence(chart, idle), class_="note"),
-        _zoom(chart, look),
+        zoom(chart, look, "whole round"),
         body,
         class_="gantt",
         data_choice=chart.method,
@@ -56,6 +55,12 @@ def _chart(chart: Chart, nodes: Nodes, look: Looks, shown: bool) -> Markup:
     )
 
 
+def lanes(chart: Chart, nodes: Nodes, look: Looks, stages: Sequence[str]) -> list[Markup]:
+    """The stages, then a row for everyone who works or belongs to a plane; `stages` gives their numbers."""
+    rows = [_row(chart, row, nodes, look, stages) for row in chart.rows if row.bars or row.kind in ("plane", "server")]
+    return [_strip(chart, look, stages), *rows]
+
+
 def _sentence(chart: Chart, idle: Sequence[str]) -> str:
     length = amounts.duration(chart.end_s - chart.start_s)
     text = f"Round {chart.index + 1} of {chart.rounds}: {length}, from {amounts.moment(chart.start_s)} to "
@@ -63,9 +68,9 @@ def _sentence(chart: Chart, idle: Sequence[str]) -> str:
     return text + (f" Stations without work in it: {', '.join(idle)}." if idle else "")
 
 
-def _zoom(chart: Chart, look: Looks) -> Markup:
-    """One button per stage, with its seconds; each shows that stage over the full width."""
-    buttons = [tag("button", "whole round", type="button", data_zoom="", aria_pressed="true")]
+def zoom(chart: Chart, look: Looks, whole: str) -> Markup:
+    """A button for the `whole` chart, and one per stage with its seconds; each shows that stage over the full width."""
+    buttons = [tag("button", whole, type="button", data_zoom="", aria_pressed="true")]
     for stage in chart.stages:
         spans = [span for span in chart.spans if span.stage == stage]
         windows = ";".join(
@@ -101,7 +106,7 @@ def _drawing(chart: Chart, *children: Child) -> Markup:
     return tag("svg", *children, viewBox=box, preserveAspectRatio="none", aria_hidden="true")
 
 
-def _strip(chart: Chart, look: Looks) -> Markup:
+def _strip(chart: Chart, look: Looks, stages: Sequence[str]) -> Markup:
     """The stages themselves, one after the other."""
     pieces = [
         tag(
@@ -110,7 +115,7 @@ def _strip(chart: Chart, look: Looks) -> Markup:
             width=_width(chart, span.duration_s),
             height=ROW_HEIGHT,
             class_=look.class_of(span.stage),
-            data_s=chart.stages.index(span.stage),
+            data_s=stages.index(span.stage),
         )
         for span in chart.spans
         if span.duration_s > 0
@@ -118,9 +123,9 @@ def _strip(chart: Chart, look: Looks) -> Markup:
     return tag("div", tag("span", "stage", class_="lane-label"), _drawing(chart, pieces), class_="lane strip")
 
 
-def _row(chart: Chart, row: Row, nodes: Nodes, look: Looks) -> Markup:
+def _row(chart: Chart, row: Row, nodes: Nodes, look: Looks, stages: Sequence[str]) -> Markup:
     groups = []
-    for number_, stage in enumerate(chart.stages):
+    for number_, stage in enumerate(stages):
         bars = [_bar(chart, row, bar, nodes) for bar in row.bars if bar.stage == stage]
         if bars:
             groups.append(tag("g", bars, class_=look.class_of(stage), data_s=number_))
@@ -166,7 +171,8 @@ def _words(row: Row, bar: Bar, nodes: Nodes) -> str:
     return f"{text}, with {', '.join(names[:NAMED_PEERS])}{more}"
 
 
-def _axis(chart: Chart) -> Markup:
-    axis = time_axis(chart.end_s - chart.start_s, amounts.duration, 5)
-    labels = [tag("span", label, style=f"left:{percentage(axis.share(value))}") for value, label in axis.ticks]
+def axis(chart: Chart) -> Markup:
+    """Time since the chart's own start."""
+    scale = time_axis(chart.end_s - chart.start_s, amounts.duration, 5)
+    labels = [tag("span", label, style=f"left:{percentage(scale.share(value))}") for value, label in scale.ticks]
     return tag("div", tag("span", class_="lane-label"), tag("div", labels, class_="ticks"), class_="lane axis")

@@ -14,8 +14,9 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from orbitune.report import amounts, bars, figures, gantt_view, map_view, tables, verdict
+from orbitune.report import amounts, bars, curves, execution_view, figures, gantt_view, map_view, tables, verdict
 from orbitune.report.content import Content, read_content
+from orbitune.report.execution import Execution, read_execution
 from orbitune.report.frame import details, missing, section, table
 from orbitune.report.gantt import Chart, chart_of
 from orbitune.report.markup import Child, Markup, tag
@@ -34,6 +35,7 @@ PARTS = (
     ("methods", "Methods"),
     ("links", "Links"),
     ("time", "Time"),
+    ("executed", "Executed"),
     ("round", "One round"),
     ("world", "Map"),
     ("satellites", "Satellites"),
@@ -55,9 +57,10 @@ def write_report(run: RunFolder) -> Path:
 def render(content: Content) -> str:
     """The whole page as text."""
     charts, look, private = _timelines(content)
+    execution = read_execution(content.run)
     rows = tuple(replace(row, images_stay=private.get(row.method)) for row in content.results)
     content = replace(content, results=rows)
-    body = [_header(content), _main(content, charts, look), _footer(content)]
+    body = [_header(content, execution), _main(content, charts, look, execution), _footer(content)]
     return html_page(f"{content.scenario} – Orbitune report", body, SCRIPTS, STYLES)
 
 
@@ -117,14 +120,16 @@ def _timelines(content: Content) -> tuple[list[Chart], Looks, dict[str, bool]]:
 # -- top and bottom --------------------------------------------------------------------------------------------------
 
 
-def _header(content: Content) -> Markup:
+def _header(content: Content, execution: Execution | None) -> Markup:
     when = str(content.manifest.get("created_utc", "")).replace("T", " ").replace("+00:00", " UTC")
-    seed = content.manifest.get("seed")
-    made = f"Run of {when}" + (f", seed {seed}" if seed is not None else "")
+    seeds = content.seeds or [seed for seed in [content.manifest.get("seed")] if seed is not None]
+    words = f", {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}" if seeds else ""
+    made = f"Run of {when}{words}"
     title = tag("header", tag("p", "Fine-tuning over a constellation", class_="eyebrow"), tag("h1", content.scenario),
                 tag("p", made, class_="made"), tag("div", verdict.verdict(content), class_="verdict", id="verdict"),
                 verdict.tiles(content), class_="wide")  # fmt: skip
-    return Markup(navigation(PARTS) + title)
+    parts = [part for part in PARTS if execution is not None or part[0] != "executed"]
+    return Markup(navigation(parts) + title)
 
 
 def navigation(parts: Sequence[tuple[str, str]]) -> Markup:
@@ -144,13 +149,15 @@ def _footer(content: Content) -> Markup:
 # -- sections --------------------------------------------------------------------------------------------------------
 
 
-def _main(content: Content, charts: list[Chart], look: Looks) -> Markup:
+def _main(content: Content, charts: list[Chart], look: Looks, execution: Execution | None) -> Markup:
+    executed = execution_view.draw(execution, content.nodes, look) if execution else None
     return tag(
         "main",
-        section("accuracy", "Accuracy against simulated time", figures.accuracy(content)),
+        section("accuracy", "Accuracy, and what it costs", curves.accuracy(content)),
         section("methods", "The methods in numbers", _methods(content)),
         section("links", "What crosses each kind of link", bars.link_bytes(content)),
         section("time", "Where the time goes", bars.stages(content, look)),
+        section("executed", "Planned against executed", executed) if executed else None,
         section("round", "One round, node by node", gantt_view.draw(charts, content.nodes, look)),
         section("world", "Satellites, stations and contacts", map_view.draw(content)),
         section("satellites", "How evenly the satellites learn", figures.spread(content)),
@@ -163,7 +170,7 @@ def _methods(content: Content) -> list[Markup]:
     if not content.results:
         return [missing("methods", "No method of this run was planned to its end, so there are no numbers yet.")]
     companions = tables.planned(content) or [missing("planned", "No companion scenario was planned beside this one.")]
-    return [tables.methods(content), *companions]
+    return [*tables.methods(content), *companions]
 
 
 def _trust(content: Content) -> list[Child]:

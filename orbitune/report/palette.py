@@ -61,8 +61,13 @@ METHODS = (
     ("#2f88b8", "#8fd0f5"),
     ("#5b6470", "#aab4bf"),
     ("#7d4a1f", "#c99a70"),
+    ("#a3173c", "#ff9aa8"),
+    ("#4a4fb0", "#a9adff"),
+    ("#5a7d00", "#aed65a"),
+    ("#00838f", "#55d3dd"),
 )
-"""(light, dark) by the place of the method in the table; further methods start again."""
+"""(light, dark) by the place of the method in the table; further methods start again. The first seven are the set's;
+those after it (ours) fill the gaps of hue that it leaves, and lines carry their names as well."""
 
 FAMILY_COLOURS = {
     "onboard": ("#d9475a", "#f27d8c"),

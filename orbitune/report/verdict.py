@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orbitune.report import amounts
 from orbitune.report.content import RANDOM, REFERENCE, Content, Planned, Result
@@ -10,6 +10,9 @@ from orbitune.report.markup import Child, Markup, join, tag
 
 SUBJECT = "collaborative"
 """The method that the reader asks about; where it was not run, the verdict speaks of the first other one."""
+
+MOST_NAMED = 3
+"""Methods that get a sentence each; more are summed up."""
 
 Words = list[Child]
 
@@ -36,6 +39,9 @@ def verdict(content: Content) -> list[Markup]:
     trained = [row for row in content.results if row.final_accuracy is not None]
     words += _race(content, trained) if trained else _planned_only(content.results)
     words += _limits(content.results)
+    words += _refused(content.refused)
+    if len(content.seeds) > 1:
+        words += [f"Figures are means over {len(content.seeds)} seeds. "]
     extra = [*_start_words(content), *_planned_words(content.planned)]
     return [tag("p", words, class_="lead"), *([tag("p", extra)] if extra else [])]
 
@@ -53,8 +59,17 @@ def _race(content: Content, trained: Sequence[Result]) -> Words:
     first = reached[0]
     words: Words = ["First to the target accuracy of ", amounts.set_percent(content.target), " is ", name(first.method),
                     f", after {amounts.duration(first.time_to_target_s)}{_price(first)}. "]  # fmt: skip
-    words += [_follower(first, row) for row in reached[1:]]
-    return words + [_missed(row) for row in trained if row.time_to_target_s is None]
+    words += [_follower(first, row) for row in reached[1 : 1 + MOST_NAMED]]
+    if len(reached) > 1 + MOST_NAMED:
+        words.append(f"{amounts.count(len(reached) - 1 - MOST_NAMED, 'other method')} need longer still. ")
+    missed = [row for row in trained if row.time_to_target_s is None]
+    return words + ([_missed(row) for row in missed] if len(missed) <= MOST_NAMED else _all_missed(missed))
+
+
+def _all_missed(rows: Sequence[Result]) -> Words:
+    """Many in one sentence."""
+    ends = [one for row in rows for one in (", ", name(row.method), f" ({amounts.percent(row.final_accuracy)})")]
+    return ["Not reached, with what they end at: ", *ends[1:], ". "]
 
 
 def _price(row: Result) -> str:
@@ -121,6 +136,13 @@ def _limits(rows: Sequence[Result]) -> Words:
         if row.stopped:
             words += [name(row.method), f" stopped early: {row.stopped}. "]
     return words
+
+
+def _refused(refused: Mapping[str, str]) -> Words:
+    if not refused:
+        return []
+    names = [one for method in refused for one in (", ", name(method))]
+    return [*names[1:], " cannot work on this scenario. "]
 
 
 def pairs(content: Content) -> list[tuple[str, float, float]]:

@@ -36,6 +36,7 @@ from math import ceil
 from orbitune.strategies.ring import (
     BACK,
     FORWARD,
+    VALUE_BYTES,
     Book,
     Line,
     Trip,
@@ -291,7 +292,7 @@ def _sums(line: Line, held: Mapping[int, Held], size: int, chunks: int, way: str
     # A root has something itself: otherwise one side alone could be the total, and come back to who has it already.
     roots = [member for member in members if member in held]
     both = way == "bidirectional" or not (share or line.closed)
-    for number, start, stop in split(0, size, chunks):
+    for number, start, stop in split(0, size, chunks, VALUE_BYTES):
         if not both:
             trip = line.collection(held, number * len(members) // chunks, start, stop, FORWARD)
             yield trip if share else replace(trip, then=())
@@ -299,7 +300,7 @@ def _sums(line: Line, held: Mapping[int, Held], size: int, chunks: int, way: str
             yield from line.arms(held, roots[len(roots) // 2], start, stop, share=True)
         else:
             root = roots[number * len(roots) // chunks]
-            halves = split(start, stop, 2 if share and line.closed and len(members) % 2 == 0 else 1)
+            halves = split(start, stop, 2 if share and line.closed and len(members) % 2 == 0 else 1, VALUE_BYTES)
             for half, low, high in halves:
                 yield from line.arms(held, root, low, high, share=share, longer=BACK if half else FORWARD)
 

@@ -21,6 +21,10 @@ from orbitune.units import BITS_PER_BYTE
 
 FORWARD, BACK = 1, -1
 
+VALUE_BYTES = 4
+"""Where sums are cut into chunks, they are cut between values: weights travel in binary32, which has four bytes
+(IEEE 754-2019, table 3.5), and half a value cannot be added."""
+
 
 @dataclass
 class Meeting:
@@ -155,11 +159,12 @@ def part_of(held: Held, start: int, stop: int) -> Held:
     return Held(held.payload.part(start, stop), held.since_s)
 
 
-def split(start: int, stop: int, count: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, stop) of `count` nearly equal chunks; there are fewer where there are fewer bytes."""
+def split(start: int, stop: int, count: int, unit: int = 1) -> Iterator[tuple[int, int, int]]:
+    """(number, start, stop) of `count` nearly equal chunks of whole units; there are fewer where there are fewer."""
     size = stop - start
     for number in range(count):
-        low, high = start + number * size // count, start + (number + 1) * size // count
+        low = start + number * size // count // unit * unit
+        high = stop if number == count - 1 else start + (number + 1) * size // count // unit * unit
         if low < high:
             yield number, low, high
 

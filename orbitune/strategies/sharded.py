@@ -24,7 +24,7 @@ from math import ceil, inf
 from orbitune.strategies.earliest_tree import earliest_tree
 from orbitune.strategies.hops import Hops
 from orbitune.strategies.planes import Book, Found, Task, first_to_finish, require_joined, too_late
-from orbitune.strategies.ring import Line, Trip, part_of, shapes, split, step
+from orbitune.strategies.ring import VALUE_BYTES, Line, Trip, part_of, shapes, split, step
 from orbitune.timeline.activity import Held
 from orbitune.timeline.simulate import Schedule
 from orbitune.units import BITS_PER_BYTE
@@ -176,7 +176,7 @@ class _Exchange:
 
     def __init__(self, desk: Schedule, task: Task, tree: Tree, shards: int) -> None:
         self._desk, self._task, self._tree, self._plane_of = desk, task, tree, task.plane_of
-        self._cuts = [(start, stop) for _, start, stop in split(0, task.size, shards)]
+        self._cuts = [(start, stop) for _, start, stop in split(0, task.size, shards, VALUE_BYTES)]
         self._places = [[_Place() for _ in task.rings] for _ in self._cuts]
         self._lines = [_line(desk, ring, task.start_s) for ring in task.rings]
         self._times_s = {member: 0.0 for ring in task.rings for member in ring}

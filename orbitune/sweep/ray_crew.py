@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import MissingExtra, OrbituneError, RunError
-from orbitune.sweep.crew import THREADS
+from orbitune.engine.ray_cluster import VARIABLES, connect
+from orbitune.errors import OrbituneError, RunError
 from orbitune.sweep.grid import Point
 from orbitune.sweep.request import Request
 from orbitune.sweep.work import Worker
-
-REACHABLE_S = 5.0
-"""Our choice: a head that does not take a connection in this time is not there."""
 
 
 class RayCrew:
@@ -51,28 +45,6 @@ class RayCrew:
             raise RunError(f"a Ray worker ended at {point.words}: {first}") from None
 
 
-def _ray() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported: nothing of a sweep is told to anybody
-    try:
-        ray = import_module("ray")
-    except ImportError:
-        raise MissingExtra(
-            "--engine ray needs Ray: install orbitune[ray], or leave --engine away to use processes of this machine"
-        ) from None
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries an address in vain for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():
-        raise RunError(f"--address {address!r}: write HOST:PORT of the cluster's head, or ray://HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=REACHABLE_S).close()
-    except OSError as error:
-        raise RunError(f"no Ray cluster answers at {address}: {error}; start one, or leave --address away") from error
-
-
 @contextmanager
 def ray_crew(request: Request, workers: int, runs: Path, address: str | None) -> Iterator[RayCrew]:
     """That many actors on the cluster at `address`, or on one of this machine that is stopped at the end.
@@ -81,24 +53,16 @@ def ray_crew(request: Request, workers: int, runs: Path, address: str | None) ->
         MissingExtra: Ray is not installed.
         RunError: The cluster cannot be reached, or has fewer processors than workers.
     """
-    ray = _ray()
-    if address:
-        _check_reachable(address)
-    variables = dict.fromkeys(THREADS, "1") | {"RAY_USAGE_STATS_ENABLED": "0"}
-    own = {} if address else {"num_cpus": workers, "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error",
-                 runtime_env={"env_vars": variables}, **own)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
+    cluster = connect(address, processors=workers)
+    ray = cluster.ray
     actors: list[Any] = []
     try:
         if (there := int(ray.cluster_resources().get("CPU", 0))) < workers:
             raise RunError(f"the Ray cluster has {there} processors, --workers {workers} asks for more; ask for fewer")
-        actor = ray.remote(num_cpus=1)(Worker)
+        actor = ray.remote(num_cpus=1, runtime_env={"env_vars": VARIABLES})(Worker)
         actors += [actor.remote(request, runs) for _ in range(workers)]
         yield RayCrew(ray, actors)
     finally:
         for one in actors:
             ray.kill(one)
-        ray.shutdown()
+        cluster.close()

@@ -6,6 +6,7 @@ Activities come sorted by start, so one pass with the latest end seen so far fin
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -126,7 +127,7 @@ def check_airtime(timeline: Timeline, system: System) -> None:
             reject("rate", send, system.nodes, f"the link still carries another send until {busy_s:.6f} s")
         load.add(send, row, system)
         free_s[link[:2]] = max(busy_s, send.end_s)
-    _check_terminals(sends, system)
+    _check_terminals(sends, _crowded(loads, system), system)
     if not system.terminals.full_duplex:
         _check_turns(sends, system)
 
@@ -184,17 +185,26 @@ class _Pointing:
         return len(until_s)
 
 
-def _check_terminals(sends: list[Activity], system: System) -> None:
-    pointings: dict[tuple[int, str], _Pointing] = {}
+def _crowded(links: Iterable[tuple[int, int, str]], system: System) -> dict[tuple[int, str], _Pointing]:
+    """The terminals of nodes that have more peers in all than terminals; the others cannot have too many at once."""
+    peers: dict[tuple[int, str], set[int]] = {}
+    for source, target, link in links:
+        if terminal := TERMINAL_OF[link]:
+            peers.setdefault((source, terminal), set()).add(target)
+            peers.setdefault((target, terminal), set()).add(source)
+    limits = {place: system.num_terminals(*place) for place in peers}
+    return {place: _Pointing(limits[place], {}) for place, others in peers.items() if len(others) > limits[place]}
+
+
+def _check_terminals(sends: list[Activity], crowded: dict[tuple[int, str], _Pointing], system: System) -> None:
+    if not crowded:
+        return
     for send in sends:
         terminal = TERMINAL_OF[send.link]
-        if not terminal:
-            continue
         for node, peer in ((send.node, send.peer), (send.peer, send.node)):
-            pointing = pointings.get((node, terminal))
+            pointing = crowded.get((node, terminal))
             if pointing is None:
-                limit = system.num_terminals(node, terminal)
-                pointing = pointings[node, terminal] = _Pointing(limit, {})
+                continue
             count = pointing.point(peer, send.start_s, send.end_s)
             if count > pointing.limit:
                 limits = f"{pointing.limit} {terminal} terminals"

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, combinations, groupby, pairwise
 from math import inf
 from operator import itemgetter
 
@@ -166,6 +166,32 @@ def _limit(system: System, node: int, terminal: str) -> int:
     return system.num_terminals(node, terminal) if terminal else len(system.nodes)
 
 
+FEW_GROUPS = 6
+"""Our choice: of so many groups all 56 sets are looked at."""
+
+MOST_SETS = 12
+"""Our choice: sets of more groups that are looked at."""
+
+
+MOST_NAMED = 6
+"""Planes that are listed one by one, our choice: more are counted."""
+
+
+def group_name(members: frozenset[int], system: System) -> str:
+    """Satellites in words: planes by their numbers (from 0, as in the names of satellites), one satellite by its name."""
+    nodes = system.nodes
+    planes = sorted({nodes.plane_of[satellite] for satellite in members})
+    if len(members) == 1:
+        return nodes.name(min(members))
+    if len(planes) == 1:
+        return f"plane {planes[0]}"
+    if len(members) == nodes.num_satellites:
+        return "all satellites"
+    if len(members) < sum(len(nodes.planes[plane]) for plane in planes) or len(planes) > MOST_NAMED:
+        return f"{len(members)} satellites in {len(planes)} planes"
+    return f"planes {', '.join(map(str, planes[:-1]))} and {planes[-1]}"
+
+
 @dataclass(frozen=True)
 class Cut:
     """A capacity with the least delay before and after it."""
@@ -181,6 +207,8 @@ class Cuts:
     def __init__(self, system: System) -> None:
         self._system = system
         self._found: dict[tuple[str, frozenset[int]], Cut] = {}
+        self._sets: dict[tuple[str, tuple[frozenset[int], ...]], list[tuple[tuple[int, ...], frozenset[int]]]] = {}
+        self._names: dict[frozenset[int], str] = {}
 
     def air(self, kind: str, satellites: frozenset[int]) -> Cut:
         """Everything that satellites can send to the server (kind "downlink") or get from it ("uplink").
@@ -200,6 +228,42 @@ class Cuts:
     def space(self) -> Cut:
         """Everything that satellites can send or receive, all together."""
         return self._cached("space", frozenset())
+
+    def name(self, members: frozenset[int]) -> str:
+        """Satellites in words."""
+        if members not in self._names:
+            self._names[members] = group_name(members, self._system)
+        return self._names[members]
+
+    def sets(
+        self, kind: str, groups: tuple[tuple[frozenset[int], float], ...]
+    ) -> list[tuple[tuple[int, ...], frozenset[int]]]:
+        """Sets of groups (each given with its bytes), neither one nor all, whose cuts may bind: places, and satellites.
+
+        Groups all whose passes go over the same stations share what these can hear, and are not done before all of
+        them have got through. Any choice of sets gives a bound: where groups are few it is all of them, otherwise the
+        scarcest group, the two scarcest and so on, by when each could be done alone.
+        """
+        key = (kind, tuple(members for members, _ in groups))
+        found = self._sets.get(key)
+        if found is None:
+            found = self._sets[key] = [
+                (numbers, frozenset[int]().union(*(groups[number][0] for number in numbers)))
+                for numbers in self._find_sets(kind, groups)
+            ]
+        return found
+
+    def _find_sets(self, kind: str, groups: tuple[tuple[frozenset[int], float], ...]) -> Iterator[tuple[int, ...]]:
+        numbers = range(len(groups))
+        if len(groups) <= FEW_GROUPS:
+            for size in range(2, len(groups)):
+                yield from combinations(numbers, size)
+            return
+        alone_s = [self.air(kind, members).capacity.sent(0.0, total) for members, total in groups]
+        scarce = sorted(numbers, key=lambda number: (-alone_s[number], number))
+        sizes = {len(groups) * step // (MOST_SETS + 1) for step in range(1, MOST_SETS + 1)}
+        for size in sorted(sizes - {0, 1}):
+            yield tuple(sorted(scarce[:size]))
 
     def _cached(self, name: str, members: frozenset[int]) -> Cut:
         cut = self._found.get((name, members))

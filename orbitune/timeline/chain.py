@@ -88,7 +88,11 @@ class _Flow:
             need wants them.
         """
         ways = _ways(works)
-        done = [(work, self._done_s(work, ready_s, busy)) for work in works]
+        begin_s = self._begins_s(works, ready_s)
+        done = [
+            (work, busy.setdefault(work.key, _Busy()).add(work.resource, start_s, work.total) + work.resource.after_s)
+            for work, start_s in zip(works, begin_s, strict=True)
+        ]
         passed: dict[tuple[int, float], float] = {}
 
         def pass_s(satellite: int, time_s: float) -> float:
@@ -101,7 +105,7 @@ class _Flow:
         end_s = self._pass_claims(ways, pass_s)
         for satellite in ways:
             self.first_s[satellite] = pass_s(satellite, self.first_s.get(satellite, 0.0))
-        for work, done_s in done:
+        for work, done_s in _worth_following(done):
             self.claim(work.owners, max([done_s, *self._firsts_of(work, ways)]))
             end_s = max(end_s, self.claims[work.owners])
         return max((done_s for _, done_s in done), default=0.0), end_s
@@ -120,11 +124,24 @@ class _Flow:
         firsts = [self.first_s[satellite] for satellite in work.owners if satellite in ways]
         return [min(firsts)] if len(firsts) == len(work.owners) > 0 else []
 
-    def _done_s(self, work: Work, ready_s: Ready, busy: dict[object, _Busy]) -> float:
-        """When all of a work can be through: it begins with the first grain of the satellite that has one first."""
-        start_s = min((self.first_s.get(satellite, 0.0) for satellite in work.owners), default=0.0)
-        start_s = max(start_s, ready_s(work)) + work.resource.before_s
-        return busy.setdefault(work.key, _Busy()).add(work.resource, start_s, work.total) + work.resource.after_s
+    def _begins_s(self, works: list[Work], ready_s: Ready) -> list[float]:
+        """When each work can begin: with the first grain of the satellite that has one first."""
+        firsts = {
+            work.key: (min((self.first_s.get(one, 0.0) for one in work.owners), default=0.0), ready_s(work))
+            for work in works
+            if not work.parts
+        }
+        begins_s = []
+        for work in works:
+            first_s, place_s = zip(*(firsts[part.key] for part in work.parts or (work,)), strict=True)
+            begins_s.append(max(min(first_s), min(place_s)) + work.resource.before_s)
+        return begins_s
+
+
+def _worth_following(done: Sequence[tuple[Work, float]]) -> list[tuple[Work, float]]:
+    """Of the sets of several groups only the last to be done: any choice gives a bound, more claims cost time."""
+    last = max((pair for pair in done if pair[0].parts), key=lambda pair: pair[1], default=None)
+    return [pair for pair in done if not pair[0].parts or pair is last]
 
 
 def _ways(works: Iterable[Work]) -> dict[int, list[Work]]:
@@ -148,6 +165,7 @@ class Chain:
     def __init__(self, needs: Sequence[Need], system: System, cuts: Cuts, paths: Paths) -> None:
         self.end_s = 0.0
         self._system, self._cuts, self._paths = system, cuts, paths
+        self._server = system.nodes.server
         self._owners = Owners(needs, system)
         self._reach = Reach(system)
         self._has_weights_s = [0.0] * system.nodes.num_satellites
@@ -185,7 +203,7 @@ class Chain:
 
     def _ready_s(self, work: Work) -> float:
         """Work on board waits for the weights, work on the ground for the server's own rounds before."""
-        if work.key[0].startswith("uplink") or self._system.nodes.server in work.members:
+        if work.key[0].startswith("uplink") or self._server in work.members:
             return self._server_s
         return min(self._has_weights_s[member] for member in work.members)
 

@@ -75,10 +75,11 @@ made it. A plain tuple, because every activity makes one."""
 
 def check_holdings(timeline: Timeline, system: System) -> None:
     """Rules `holding`, `twice` and `promise`."""
+    end_s = timeline.time_s
     for promise in timeline.promises:
-        if not promise.by_s <= timeline.time_s + TIME_TOLERANCE_S:
+        if not promise.by_s <= end_s + TIME_TOLERANCE_S:
             owed = describe_payload(promise.payload)
-            raise TimelineRejected("promise", f"{owed} is due at {promise.by_s} s, after the end {timeline.time_s} s")
+            raise TimelineRejected("promise", f"{owed} is due at {promise.by_s} s, after the end {end_s} s")
     _Replay(system).play(timeline)
 
 

@@ -41,8 +41,8 @@ def check_memory(timeline: Timeline, system: System) -> None:
             changes[activity.node] += _occupied(
                 activity.start_s, activity.end_s, _besides_inputs(activity), "computing"
             )
-    gained, stations = _gains(timeline), system.nodes.stations
-    for key, uses in _uses(timeline).items():
+    (gained, used), stations = _gains_and_uses(timeline), system.nodes.stations
+    for key, uses in used.items():
         if key[0] not in stations:
             changes[key[0]] += _buffered(key[1], gained.get(key, []), uses)
     for node, events in changes.items():
@@ -58,39 +58,41 @@ def _counts(payload: Payload) -> bool:
     return payload.kind in DATA_KINDS
 
 
-def _gains(timeline: Timeline) -> dict[Key, list[Stamp]]:
-    """Since when each byte is at its node."""
-    found: dict[Key, list[Stamp]] = defaultdict(list)
+def _gains_and_uses(timeline: Timeline) -> tuple[dict[Key, list[Stamp]], dict[Key, list[Stamp]]]:
+    """Since when each byte is at its node, and when it is used there."""
+    gains: dict[Key, list[Stamp]] = defaultdict(list)
+    uses: dict[Key, list[Stamp]] = defaultdict(list)
     for node, payload in timeline.initial:
-        _stamp(found, node, (payload,), 0.0)
+        _stamp(gains, node, payload, 0.0)
     for activity in timeline.activities:
-        if activity.payload is not None:
-            _stamp(found, activity.peer, (activity.payload,), activity.arrive_s)
-        elif activity.makes:
-            _stamp(found, activity.node, activity.makes, activity.end_s)
-    return found
-
-
-def _uses(timeline: Timeline) -> dict[Key, list[Stamp]]:
-    """When each byte is used at its node."""
-    found: dict[Key, list[Stamp]] = defaultdict(list)
-    for activity in timeline.activities:
-        needs = activity.needs if activity.payload is None else (activity.payload,)
-        _stamp(found, activity.node, needs, activity.end_s)
+        sent = activity.payload
+        if sent is not None:
+            if sent.kind in DATA_KINDS:
+                _stamp(gains, activity.peer, sent, activity.arrive_s)
+                _stamp(uses, activity.node, sent, activity.end_s)
+            continue
+        for payload in activity.makes:
+            _stamp(gains, activity.node, payload, activity.end_s)
+        for payload in activity.needs:
+            _stamp(uses, activity.node, payload, activity.end_s)
     for promise in timeline.promises:
-        _stamp(found, promise.node, (promise.payload,), promise.by_s)
-    return found
+        _stamp(uses, promise.node, promise.payload, promise.by_s)
+    return gains, uses
 
 
-def _stamp(found: dict[Key, list[Stamp]], node: int, payloads: tuple[Payload, ...], time_s: float) -> None:
-    for payload in payloads:
-        if payload.kind in DATA_KINDS:
-            key = (node, payload.kind, payload.origins, payload.version)
-            found[key].append((payload.start_byte, payload.end_byte, time_s))
+def _stamp(found: dict[Key, list[Stamp]], node: int, payload: Payload, time_s: float) -> None:
+    if payload.kind in DATA_KINDS:
+        key = (node, payload.kind, payload.origins, payload.version)
+        found[key].append((payload.start_byte, payload.end_byte, time_s))
 
 
 def _buffered(kind: str, gained: list[Stamp], used: list[Stamp]) -> Iterator[Change]:
     """Every byte of one tensor from its first gain to its last use."""
+    if len(used) == len(gained) == 1 and used[0][:2] == gained[0][:2]:  # mostly: what came whole is used whole, once
+        (start, end, since_s), until_s = gained[0], used[0][2]
+        if until_s > since_s:
+            yield from _occupied(since_s, until_s, end - start, kind)
+        return
     last_use = _first_wins(sorted(used, key=lambda stamp: -stamp[2]))
     starts = [start for start, _, _ in last_use]
     for start, end, since_s in _first_wins(sorted(gained, key=lambda stamp: stamp[2])):

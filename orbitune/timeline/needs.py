@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orbitune.cost.system import System
@@ -71,6 +71,7 @@ class Work:
         total, grain: FLOPs or bytes; no grain is timed on the sums over several groups (grain 0).
         owners: Satellites whose samples it can be; where there are several, it is unknown whose grain is the last.
         members: Nodes at whose place it begins (down, compute) or ends (up).
+        parts: Where it is of several groups together, but not of all, the works of each.
     """
 
     key: tuple[str, frozenset[int]]
@@ -79,6 +80,7 @@ class Work:
     grain: float
     owners: frozenset[int]
     members: frozenset[int]
+    parts: tuple[Work, ...] = ()
 
 
 class Owners:
@@ -146,22 +148,23 @@ def _computing(node: int, need: Need, system: System, owners: Owners) -> Work:
 
 
 def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work]:
-    """Bytes through the air of each group, through the air of all together, and over the backhaul."""
+    """Bytes through the air of each group, of some together, of all together, and over the backhaul."""
     air = AIR[need.kind]
     works: list[Work] = []
     for group, total in need.total.items():
         members = frozenset(need.groups[group])
         if total > 0.0:
-            resource = _through(f"{air} of {group_name(members, system)}", cuts.air(air, members))
+            resource = _through(f"{air} of {cuts.name(members)}", cuts.air(air, members))
             whose = owners.of_group(need, group)
             works.append(Work((air, members), resource, total, need.grain[group], whose, members))
     everyone = frozenset[int]().union(*(work.members for work in works))
     if everyone:
         whose = frozenset[int]().union(*(work.owners for work in works))
         total = sum(work.total for work in works)
+        works += _of_several(air, works, cuts)
         stations = system.nodes.station_names
         where = f"at {stations[0]}" if len(stations) == 1 else f"at all {len(stations)} stations"
-        cabled = max(work.total for work in works) if need.one_copy else total
+        cabled = max(work.total for work in works if not work.parts) if need.one_copy else total
         for name, cut, size in (
             (f"{air}: antennas {where}", cuts.air, total),
             (f"{air}: backhaul", cuts.backhaul, cabled),
@@ -171,15 +174,20 @@ def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work
     return works
 
 
-def group_name(members: frozenset[int], system: System) -> str:
-    """Satellites in words: a plane by its number, one satellite by its name."""
-    nodes = system.nodes
-    planes = {nodes.plane_of[satellite] for satellite in members}
-    if len(members) == 1:
-        return nodes.name(min(members))
-    if len(planes) == 1:
-        return f"plane {min(planes) + 1}"
-    return "all satellites" if len(members) == nodes.num_satellites else f"{len(members)} satellites"
+def _of_several(air: str, works: Sequence[Work], cuts: Cuts) -> list[Work]:
+    """The groups that depend on the same few stations, taken together."""
+    found = []
+    for numbers, members in cuts.sets(air, tuple((work.members, work.total) for work in works)):
+        parts = tuple(works[number] for number in numbers)
+        owners = members if all(work.owners is work.members for work in parts) else _all(parts)
+        resource = _through(f"{air} of {cuts.name(members)}", cuts.air(air, members))
+        total = sum(work.total for work in parts)
+        found.append(Work((air, members), resource, total, 0.0, owners, members, parts))
+    return found
+
+
+def _all(works: Iterable[Work]) -> frozenset[int]:
+    return frozenset[int]().union(*(work.owners for work in works))
 
 
 def _through(name: str, cut: Cut) -> Resource:

@@ -157,7 +157,8 @@ class Schedule:
         """
         pieces = self._pieces(source, target, payload.size, ready_s)
         if len(pieces) == 1:
-            return self._book_piece(*pieces[0][:3], payload)
+            contact, start_s, end_s, _ = pieces[0]
+            return self._book_piece(contact, start_s, end_s, payload)
         if not pieces:
             raise self._no_room(source, target, payload.size, ready_s)
         arrive_s, sent = 0.0, 0
@@ -258,9 +259,10 @@ class Schedule:
 
     def _pieces(self, source: int, target: int, size: int, ready_s: float) -> list[Piece]:
         """The earliest intervals on one link that carry `size` bytes; none if the contact plan ends too soon."""
-        link = source, target
+        link, free_s = (source, target), ready_s
         contacts = self.system.contacts.by_link.get(link, ())
-        free_s = max(ready_s, self._link_free_s.get(link, 0.0))
+        if (busy_s := self._link_free_s.get(link, 0.0)) > free_s:
+            free_s = busy_s
         if not self.system.terminals.full_duplex:
             free_s = max(free_s, self._link_free_s.get((target, source), 0.0))
         columns = self._columns.get(link) or self.columns(source, target)
@@ -270,10 +272,12 @@ class Schedule:
         pieces: list[Piece] = []
         for row in range(bisect_right(columns.end_s, free_s), len(contacts)):
             contact = contacts[row]
-            start_s = max(free_s, contact.start_s)
+            start_s = free_s if free_s > contact.start_s else contact.start_s
             if terminal := TERMINAL_OF[contact.kind]:
-                pointed_s = self._pointed_at_s(source, terminal, target), self._pointed_at_s(target, terminal, source)
-                start_s = max(start_s, *pointed_s)
+                if (pointed_s := self._pointed_at_s(source, terminal, target)) > start_s:
+                    start_s = pointed_s
+                if (pointed_s := self._pointed_at_s(target, terminal, source)) > start_s:
+                    start_s = pointed_s
             room = int((contact.end_s - start_s) * contact.rate_bps / BITS_PER_BYTE)
             if room <= 0:
                 continue
@@ -360,7 +364,8 @@ class Schedule:
 
     def _book_piece(self, contact: Contact, start_s: float, end_s: float, payload: Payload) -> float:
         source, target = link = contact.source, contact.target
-        self._link_free_s[link] = max(self._link_free_s.get(link, 0.0), end_s)
+        if end_s > self._link_free_s.get(link, 0.0):
+            self._link_free_s[link] = end_s
         if self._batteries is not None:
             self._batteries.draw(self.system.draws_w(source, target, contact.kind), start_s, end_s)
         if terminal := TERMINAL_OF[contact.kind]:

@@ -199,13 +199,15 @@ def test_a_target_reached_before_training_has_a_ratio_of_nothing() -> None:
     assert rows[1]["ratio_to_onboard"] == 1.0
 
 
-def test_only_the_methods_asked_for_have_to_work(tmp_path: Path) -> None:
-    """A server too small for the encoder is no reason to refuse training on board."""
+def test_one_method_has_to_work(tmp_path: Path) -> None:
+    """A server too small for the encoder is no reason to refuse training on board, beside it or alone."""
     scenario = load("tiny", ("server.memory_gb=0.001",))
     with pytest.raises(PlanError, match=r"server\.memory_gb"):
-        start(scenario, Request(("onboard", "collaborative")), tmp_path)
+        start(scenario, Request(("collaborative",)), tmp_path)
+    with pytest.raises(PlanError, match=r"none of the methods can work here: collaborative: .*; download: "):
+        start(scenario, Request(("collaborative", "download")), tmp_path)
     assert not list(tmp_path.iterdir())
-    assert start(scenario, Request(("onboard",)), tmp_path).has("request.json")
+    assert start(scenario, Request(("onboard", "collaborative")), tmp_path).has("request.json")
 
 
 def test_energy_is_power_times_time_for_work_on_board_alone() -> None:

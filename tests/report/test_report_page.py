@@ -231,11 +231,13 @@ def test_a_loss_that_ran_away_is_left_out(copy: Copy) -> None:
     assert "NaN" not in page_of(run).source
 
 
-def test_short_jobs_have_an_axis_in_seconds(copy: Copy) -> None:
+def test_short_jobs_have_ticks_in_seconds(copy: Copy) -> None:
     run = copy()
     for name in sample_run.ENDS:
         rows = run.rows(f"methods/{name}/metrics.jsonl")
         run.keep_rows(f"methods/{name}/metrics.jsonl", [row | {"sim_time_s": 2.0 * row["round"]} for row in rows])
     for name in ("collaborative@random", "onboard@random"):
         shutil.rmtree(run.path / "methods" / name)
-    assert "simulated seconds" in page_of(run).text
+    page = page_of(run)
+    assert "simulated time" in page.text
+    assert "10\u00a0s" in page.source.split('class="x-axis"')[1].split('class="x-title"')[0]

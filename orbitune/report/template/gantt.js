@@ -59,7 +59,7 @@ for (const chart of document.querySelectorAll(".gantt")) {
     const start = bar.x.baseVal.value, width = bar.width.baseVal.value;
     const stage = stages[Number((bar.closest("[data-s]") || bar).dataset.s)];
     const label = bar.closest(".lane").querySelector(".lane-label").firstChild.textContent;
-    const when = `${window.orbitune.moment(start)} to ${window.orbitune.moment(start + width)} of the round`;
+    const when = `${window.orbitune.moment(start)} to ${window.orbitune.moment(start + width)} of the ${chart.dataset.of || "round"}`;
     const took = window.orbitune.duration(width);
     return window.orbitune.showTip([bar.dataset.t ? `${label}: ${stage}` : stage, bar.dataset.t, `${took}, ${when}`], event.clientX, event.clientY);
   }

@@ -46,7 +46,15 @@ for (const canvas of document.querySelectorAll(".canvas")) {
   });
 }
 
+// Pointing at a name, or stepping to it, brings its line to the front of many.
+function light(toggle, on) {
+  const figure = toggle.closest("figure");
+  figure.classList.toggle("focus", on);
+  for (const part of figure.querySelectorAll("[data-series]")) part.classList.toggle("lit", on && part.dataset.series === toggle.dataset.toggle);
+}
 for (const toggle of document.querySelectorAll("[data-toggle]")) {
+  for (const event of ["pointerenter", "focus"]) toggle.addEventListener(event, () => light(toggle, true));
+  for (const event of ["pointerleave", "blur"]) toggle.addEventListener(event, () => light(toggle, false));
   toggle.addEventListener("click", () => {
     const off = toggle.getAttribute("aria-pressed") === "true";
     toggle.setAttribute("aria-pressed", String(!off));

@@ -62,7 +62,8 @@ for (const group of document.querySelectorAll("[data-switch]")) {
     const choice = click.target.closest("[data-choose]");
     if (!choice) return;
     for (const one of group.children) one.setAttribute("aria-pressed", String(one === choice));
-    for (const block of figure.querySelectorAll("[data-choice]")) block.hidden = block.dataset.choice !== choice.dataset.choose;
+    const pressed = [...figure.querySelectorAll("[data-switch] [aria-pressed=true]")].map((one) => one.dataset.choose).join(" ");
+    for (const block of figure.querySelectorAll("[data-choice]")) block.hidden = block.dataset.choice !== pressed;
     const stacks = figure.querySelector(".stacks");
     if (stacks) stacks.className = `stacks ${choice.dataset.choose}`;
   });

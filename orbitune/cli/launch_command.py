@@ -1,0 +1,171 @@
+"""`orbitune launch`: the plan carried out by real processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orbitune.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orbitune.launch.supervise import Watched
+    from orbitune.runs import RunFolder
+
+SPEAK_EVERY_S = 10.0
+"""Where nobody watches a terminal, a line of progress this often."""
+
+
+@click.command()
+@click.argument("scenario", required=False)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one scenario key; repeatable.")
+@click.option(
+    "--engine",
+    default=None,
+    type=click.Choice(("local", "ray", "flare")),
+    help="What runs the nodes: threads here, a Ray cluster, or a NVIDIA FLARE federation.  [default: local]",
+)
+@click.option("--address", default=None, help="A running cluster or federation; without it one is started here.")
+@click.option(
+    "--time-scale",
+    default=0.0,
+    type=click.FloatRange(0.0),
+    metavar="X",
+    help="Simulated seconds per real second.  [default: so that it takes three minutes]",
+)
+@click.option(
+    "--sites",
+    default="plane",
+    show_default=True,
+    type=click.Choice(("plane", "satellite")),
+    help="A process for each orbital plane, or for each satellite; the ground has one of its own.",
+)
+@click.option("--check-weights", is_flag=True, help="Train the same rounds in one process too, and compare weights.")
+@click.option("--runs", "root", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document (keys: docs/schema.md).")
+def launch(
+    scenario: str | None,
+    sets: Sequence[str],
+    engine: str | None,
+    address: str | None,
+    time_scale: float,
+    sites: str,
+    check_weights: bool,
+    root: Path,
+    resume: Path | None,
+    as_json: bool,
+) -> None:
+    """Carry the scenario's plan out for real: nodes as processes, links that open, close and carry bytes as planned.
+
+    Writes what was executed beside what was planned: launch.json, compare.json and report.html.
+    """
+    from orbitune.cli import console
+    from orbitune.launch.run import execute
+    from orbitune.report.page import write_report
+
+    run = _run(scenario, sets, (engine, address, time_scale, sites), root, resume)
+    try:
+        with _progress(as_json) as heard:
+            content = execute(run, heard, check_weights)
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; nothing is lost. Go on with: orbitune launch --resume {run.path}", err=True)
+        sys.exit(130)
+    page = write_report(run)
+    console.show(content | {"run": str(run.path)}, as_json, _table)
+    if not as_json:
+        click.echo(f"report: {page}")
+
+
+def _run(
+    scenario: str | None,
+    sets: Sequence[str],
+    how: tuple[str | None, str | None, float, str],
+    root: Path,
+    resume: Path | None,
+) -> RunFolder:
+    from orbitune.launch.run import resumed, start
+    from orbitune.launch.state import Request
+    from orbitune.scenario.load import load
+
+    engine, address, time_scale, sites = how
+    if resume is not None:
+        if scenario is not None or sets or time_scale:
+            raise InputError("--resume goes on as the run was started; leave SCENARIO, --set and --time-scale away")
+        return resumed(resume, engine, address)
+    if scenario is None:
+        raise InputError("no scenario given; give a .toml file or a preset (orbitune new --list)")
+    loaded = load(scenario, sets)
+    return start(loaded, Request(loaded.method.name, engine or "local", address or "", time_scale, sites), root)
+
+
+def _table(content: Mapping[str, Any]) -> RenderableType:
+    """Planned against executed, stage by stage."""
+    from rich import box
+    from rich.table import Table
+
+    title = (
+        f"{content['scenario']}, {content['method']}: executed on {content['engine']}, "
+        f"{content['time_scale']:.3g} simulated seconds a second"
+    )
+    table = Table("", "planned", "executed", "ratio", "error", box=box.SIMPLE_HEAD, title=title, title_justify="left",
+                  title_style="bold", caption=_caption(content), caption_justify="left")  # fmt: skip
+    whole = {"stage": "whole job", "planned_s": content["planned_s"], "executed_s": content["executed_s"],
+             "ratio": content["executed_s"] / content["planned_s"], "judged": True}  # fmt: skip
+    for row in (whole, *content["stages"]):
+        ratio = f"{row['ratio']:.3f}" if row["judged"] else "-"
+        error = f"{row['executed_s'] - row['planned_s']:+.3g} s"
+        table.add_row(row["stage"], f"{row['planned_s']:.4g} s", f"{row['executed_s']:.4g} s", ratio, error)
+    return table
+
+
+def _caption(content: Mapping[str, Any]) -> str:
+    said = [f"{content['wall_s']:.0f} s real time, final accuracy {content['final_accuracy']:.3f}"]
+    said.append(f"one call takes {content['call_overhead_s']:.3g} simulated s; shorter stages have no ratio")
+    if content["overruns"]:
+        said.append(f"{content['overruns']} computations took longer than planned")
+    if content["max_weight_difference"] is not None:
+        said.append(f"largest difference of weights to one process: {content['max_weight_difference']:.3g} (relative)")
+    return "\n".join([*said, *(f"at {event['sim_s']:.4g} s: {event['what']}" for event in content["events"])])
+
+
+# -- progress --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[Watched], None]]:
+    """A line that is written over on a terminal, and one every ten seconds elsewhere; on standard error."""
+    if quiet:
+        yield lambda watched: None
+        return
+    lines = Lines(sys.stderr.isatty())
+    yield lines.show
+    if lines.tty:
+        click.echo("", err=True)
+
+
+class Lines:
+    """Both clocks, rounds, and what is waited for."""
+
+    def __init__(self, tty: bool) -> None:
+        self.tty = tty
+        self.spoken_s = 0.0
+
+    def show(self, watched: Watched) -> None:
+        """One look at the run."""
+        now_s = time.monotonic()
+        if not self.tty and now_s - self.spoken_s < SPEAK_EVERY_S and watched.done < watched.total:
+            return
+        self.spoken_s = now_s
+        text = (
+            f"simulated {max(watched.sim_s, 0.0):.4g} of {watched.planned_s:.4g} s, real {watched.wall_s:.0f} s, "
+            f"{watched.rounds} rounds, {watched.done}/{watched.total} activities"
+        )
+        click.echo(f"\r{text:<100}" if self.tty else text, err=True, nl=not self.tty)

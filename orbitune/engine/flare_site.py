@@ -1,0 +1,141 @@
+"""What runs in the FLARE client process of a site: one worker, made when the driver asks for it.
+
+FLARE loads `Site` as a component of the site's own `local/resources.json`, which its owner can read and change. The
+site takes no code from anybody: the driver names a factory, and only those of Orbitune itself are taken, and those
+that the owner wrote into that file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_context import FLContext
+
+from orbitune.engine.calls import Outcome, answer, pack, unpack
+from orbitune.engine.flare_answers import Answers
+from orbitune.engine.flare_calls import Calls
+from orbitune.engine.flare_link import Link
+from orbitune.engine.flare_processes import TETHER
+from orbitune.engine.protocol import DRIVER, Header, Reply, Worker, make_worker
+from orbitune.errors import RunError
+
+
+class SitePeers:
+    """The other members, as the worker of this site reaches them."""
+
+    def __init__(self, name: str, calls: Calls) -> None:
+        self._name, self._calls = name, calls
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def call(
+        self, member: str, method: str, header: Header, body: bytes = b"", timeout_s: float | None = None
+    ) -> Reply:
+        return self._calls.call(member, "worker", method, header, body, timeout_s)
+
+
+class Host:
+    """The worker of a site, and what the driver may do with it."""
+
+    def __init__(self, peers: SitePeers, factories: tuple[str, ...]) -> None:
+        self._peers, self._factories = peers, factories
+        self._worker: Worker | None = None
+        self._owner = ""
+        self._lock = threading.Lock()
+
+    def handle(self, scope: str, sender: str, method: str, text: str, body: bytes) -> Outcome | None:
+        """Carry out a call, see `flare_answers.Handle`."""
+        if scope == "worker":
+            worker = self._worker
+            return None if worker is None else answer(worker, sender, method, text, body)
+        if sender != DRIVER:
+            return Outcome(False, f"{sender} may not {method} a worker; only {DRIVER} may")
+        if method == "place":
+            self._place(unpack(text), body)
+        elif method == "leave":
+            self.leave()
+        return Outcome(True, pack({"owner": self._owner}, b""))  # "here" asks for this alone
+
+    def _place(self, header: Header, body: bytes) -> None:
+        factory, owner = str(header["factory"]), str(header["owner"])
+        if not allowed(factory, self._factories):
+            raise RunError(
+                f"{self._peers.name} does not run {factory}: it takes factories of orbitune and those named under "
+                f"'factories' in its local/resources.json, which are {', '.join(self._factories) or 'none'}"
+            )
+        with self._lock:
+            if self._worker is not None and self._owner == owner:
+                raise RunError(f"{self._peers.name} has a living worker")
+            self._end()  # of a driver that is gone: one run at a time, the newest counts
+            self._worker = make_worker(factory, self._peers, header["header"], body)
+            self._owner = owner
+
+    def leave(self) -> None:
+        """End the worker; the site stays."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        worker, self._worker, self._owner = self._worker, None, ""
+        if worker is not None:
+            worker.close()
+
+
+def allowed(factory: str, named: tuple[str, ...]) -> bool:
+    """Whether a site takes a factory: one of Orbitune, or one that its owner names."""
+    return factory.partition(":")[0].split(".")[0] == "orbitune" or factory in named
+
+
+class Site(FLComponent):  # type: ignore[misc] # FLARE ships no types
+    """The component that makes a FLARE client a member.
+
+    Args:
+        factories: Further factories, as "package.module:function", that the owner of this site lets the driver use.
+    """
+
+    def __init__(self, factories: list[str] | None = None) -> None:
+        super().__init__()
+        self._factories = tuple(factories or ())
+        self._host: Host | None = None
+        Tether.tie()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """FLARE tells what happens to its client."""
+        if event_type == EventType.SYSTEM_START:
+            self._open(fl_ctx)
+        elif event_type == EventType.SYSTEM_END and self._host is not None:
+            self._host.leave()
+
+    def _open(self, fl_ctx: FLContext) -> None:
+        cell: Any = fl_ctx.get_engine().get_cell()
+        name = cell.get_fqcn()
+        link = Link(cell.core_cell)
+        self._host = Host(SitePeers(name, Calls(link.send)), self._factories)
+        link.listen(Answers(self._host.handle))
+
+
+class Tether(FLComponent):  # type: ignore[misc] # FLARE ships no types
+    """Ends a process of FLARE together with the engine that started it, however that ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tie()
+
+    @staticmethod
+    def tie() -> None:
+        """From now on this process ends when its standard input does, where `TETHER` says so."""
+        if os.environ.get(TETHER):
+            threading.Thread(target=_end_with_input, name="tether", daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)

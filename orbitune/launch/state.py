@@ -1,0 +1,85 @@
+"""How far a real run has come; kept in the run folder, so that it can go on after a stop, on another engine too."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orbitune.errors import RunError
+from orbitune.runs import RunFolder
+
+FILE = "launch-state.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked on the command line.
+
+    Attributes:
+        method: Which method's plan is carried out.
+        engine: "local", "ray" or "flare".
+        address: Of a running cluster or federation; "" starts what is needed here.
+        time_scale: Simulated seconds per real second.
+        sites: Who shares a host, see `members.SITES`.
+    """
+
+    method: str
+    engine: str
+    address: str
+    time_scale: float
+    sites: str
+
+
+@dataclass
+class State:
+    """Progress of a run.
+
+    Attributes:
+        attempt: Plans started so far.
+        rounds_done: Whole rounds.
+        sim_s: Simulated time at which the run stands.
+        satellites: Who is still there.
+        gone: Links that will not come back.
+        participation: Satellites that took part, by finished round.
+        round_ends_s: Simulated end of each finished round.
+        events: What happened, with the simulated time.
+        overruns: Computations that took longer than planned.
+        wall_s: Real seconds so far.
+        finished: Whether everything is delivered.
+    """
+
+    satellites: list[int]
+    attempt: int = 0
+    rounds_done: int = 0
+    sim_s: float = 0.0
+    gone: list[tuple[int, int]] = field(default_factory=list)
+    participation: list[list[int]] = field(default_factory=list)
+    round_ends_s: list[float] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    overruns: int = 0
+    wall_s: float = 0.0
+    finished: bool = False
+
+    def save(self, run: RunFolder) -> None:
+        """Write it down."""
+        run.write_json(FILE, asdict(self))
+
+    @classmethod
+    def load(cls, run: RunFolder) -> State:
+        """What the run folder says.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        content = run.read_json(FILE)
+        try:
+            state = cls(**content)
+        except TypeError as error:
+            raise RunError(f"{run.path / FILE} is damaged: {error}; start a new run") from error
+        state.gone = [(source, target) for source, target in state.gone]
+        return state
+
+    def happened(self, run: RunFolder, sim_s: float, what: str) -> None:
+        """Note an event."""
+        self.events.append({"sim_s": sim_s, "what": what})
+        run.event(what, sim_s=sim_s)

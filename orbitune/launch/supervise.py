@@ -1,0 +1,329 @@
+"""Starts the hosts, gives them their programs, watches them, and answers faults with a new plan from the last round.
+
+One answer to all faults: the attempt is stopped everywhere, all go back to the state after the last round that
+everybody has finished, the rest is planned anew from this moment on with who and what is left, and goes on. Messages
+carry the number of the attempt, so nothing of an old one is counted in a new one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orbitune.engine.protocol import CallFailed, Header, Reply
+from orbitune.errors import RunError
+from orbitune.execute.program import programs, translated
+from orbitune.launch.members import GROUND, Members
+from orbitune.launch.state import Request, State
+from orbitune.mission import Mission
+from orbitune.plans import Planned, plan_method
+from orbitune.replan import Link, node_ids, rest_of
+from orbitune.runs import RunFolder
+
+POLL_S = 0.5
+"""Real seconds between two looks at the hosts."""
+
+LEAD_S = 1.0
+"""Real seconds between "go" and the first planned second, so that all hosts have heard it. Our choice: calls take
+milliseconds, on a busy machine tenths of a second."""
+
+WAIT = "wait"
+
+EXECUTED_ROWS = "executed-rows.jsonl"
+"""What hosts told of activities that are over, in a method's folder of the run."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a run says while it goes on."""
+
+    sim_s: float
+    planned_s: float
+    rounds: int
+    wall_s: float
+    done: int
+    total: int
+    waiting: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A plan that hosts were given: its second 0, and for each of its nodes the number in the whole mission."""
+
+    planned: Planned
+    start_s: float
+    ids: tuple[int, ...]
+
+    @property
+    def end_s(self) -> float:
+        """When it ends, if all goes as planned."""
+        return self.start_s + self.planned.timeline.time_s
+
+
+@dataclass
+class Fault:
+    """Why an attempt ended early."""
+
+    hosts: list[str] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.hosts or self.links or self.returned)
+
+    def words(self) -> str:
+        """What happened, for the run folder."""
+        said = [f"lost {host}" for host in self.hosts] + [f"{host} is back" for host in self.returned]
+        return "; ".join([*said, *(f"link {source} to {target} is gone" for source, target in self.links)])
+
+
+class Supervisor:
+    """One real run from its state to its end."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        mission: Mission,
+        planned: Planned,
+        request: Request,
+        members: Members,
+        state: State,
+        heard: Callable[[Watched], None],
+    ) -> None:
+        self.run = run
+        self.mission = mission
+        self.planned = planned
+        self.request = request
+        self.members = members
+        self.state = state
+        self.heard = heard
+        self.attempts: dict[int, Attempt] = {}
+        self._epoch_s = 0.0
+        self._began_s = time.time()
+        self._before_s = state.wall_s
+        self._plan_s = 0.0
+        self._out: set[str] = set()
+        self._back: list[str] = []
+
+    # -- the clock -----------------------------------------------------------------------------------------------
+
+    def now_s(self) -> float:
+        """Simulated seconds."""
+        return (time.time() - self._epoch_s) * self.request.time_scale
+
+    @property
+    def hosts(self) -> list[str]:
+        """Those that take part now."""
+        return [host for host in self.members.nodes_of if host not in self._out]
+
+    # -- the whole run -------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """From where the run stands to its end.
+
+        Raises:
+            RunError: The training diverged, a host cannot be started again, or something is broken.
+            PlanError: The rest cannot be planned with what is left.
+        """
+        self.members.place(self.hosts)
+        self._epoch_s = time.time() + LEAD_S - self.state.sim_s / self.request.time_scale
+        if self.state.attempt:
+            self._restore(self.hosts)
+        fault = Fault()
+        while not self.state.finished:
+            self._go(self._plan(preloaded=not fault.returned))
+            fault = self._watch()
+            self._note_progress()
+            if fault:
+                self._answer(fault)
+
+    def _plan(self, preloaded: bool) -> Attempt:
+        """The first plan as it is; afterwards, what is left of it from a moment on that is still to come."""
+        if self.state.attempt == 0:
+            return Attempt(self.planned, 0.0, tuple(range(len(self.mission.system.nodes))))
+        began_s = time.time()
+        start_s = self.now_s() + (2 * self._plan_s + LEAD_S) * self.request.time_scale
+        state = self.state
+        rest = rest_of(self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded)
+        planned = plan_method(rest, self.request.method)
+        self._plan_s = time.time() - began_s
+        return Attempt(planned, start_s, node_ids(self.mission, rest))
+
+    def _go(self, attempt: Attempt) -> None:
+        state, planned = self.state, attempt.planned
+        state.attempt += 1
+        self.attempts[state.attempt] = attempt
+        self._write_down(attempt)
+        host_of = {node: host for node, host in self.members.host_of.items() if host not in self._out}
+        parts = programs(
+            planned.timeline,
+            planned.job.system,
+            host_of,
+            state.attempt,
+            state.rounds_done,
+            attempt.start_s,
+            attempt.ids,
+        )
+        number: Header = {"attempt": state.attempt}
+        self.members.must({host: (number, part.to_bytes()) for host, part in parts.items()}, "program")
+        clock = number | {"epoch_s": self._epoch_s, "scale": self.request.time_scale}
+        offsets = self.members.offsets_s
+        self.members.must({host: (clock | {"offset_s": offsets[host]}, b"") for host in parts}, "go")
+        state.save(self.run)
+
+    def _write_down(self, attempt: Attempt) -> None:
+        """The plan in the numbers, seconds and rounds of the whole mission."""
+        state, planned = self.state, attempt.planned
+        whole = translated(planned.timeline, planned.job.system, attempt.ids, attempt.start_s, state.rounds_done)
+        name = f"attempt-{state.attempt}"
+        self.run.write_timeline(self.request.method, whole, name)
+        told = {"start_s": attempt.start_s, "first_round": state.rounds_done, "satellites": state.satellites}
+        self.run.write_json(f"methods/{self.request.method}/{name}.json", told)
+
+    # -- watching ------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> Fault:
+        """Until all is done or something is amiss."""
+        end_s = self.attempts[self.state.attempt].end_s
+        while True:
+            time.sleep(POLL_S)
+            answers = self.members.ask(self.hosts, "status", {})
+            self._refuse_errors(answers.failed, answers.replies)
+            self.state.overruns += sum(len(reply.header["overruns"]) for reply in answers.replies.values())
+            fault = Fault(hosts=list(answers.failed), links=_lost_links(answers.replies.values()))
+            if fault:
+                return fault
+            self._write_executed(self.members.ask(self.hosts, "executed", {}).replies)
+            rounds = min(int(reply.header["rounds"]) for reply in answers.replies.values())
+            if rounds > self.state.rounds_done:
+                self._rounds_done(rounds)
+                if self._back:
+                    return Fault(returned=self._back.copy())
+            done, total = (
+                sum(int(reply.header[key]) for reply in answers.replies.values()) for key in ("done", "total")
+            )
+            waiting = next((str(r.header["waiting"]) for r in answers.replies.values() if r.header["waiting"]), "")
+            self.heard(Watched(self.now_s(), end_s, rounds, self._wall_s(), done, total, waiting))
+            if done == total:
+                self._write_executed(self.members.ask(self.hosts, "executed", {}).replies)
+                self.state.finished = True
+                return Fault()
+
+    def _refuse_errors(self, failed: dict[str, RunError], replies: dict[str, Reply]) -> None:
+        """A worker that fails cannot be helped by trying again.
+
+        Raises:
+            RunError: One has failed.
+        """
+        broken: list[RunError] = [error for error in failed.values() if isinstance(error, CallFailed)]
+        broken += [RunError(f"{host}: {r.header['error']}") for host, r in replies.items() if r.header["error"]]
+        for error in broken:
+            raise error
+
+    def _write_executed(self, replies: dict[str, Reply]) -> None:
+        path = self.run.path / "methods" / self.request.method / EXECUTED_ROWS
+        with path.open("ab") as file:
+            for reply in replies.values():
+                file.write(reply.body)
+
+    def _rounds_done(self, rounds: int) -> None:
+        """Rounds that everybody has finished: who took part, and the states to start again from."""
+        state = self.state
+        members = sorted(state.satellites)
+        for round_index in range(state.rounds_done, rounds):
+            state.participation.append(members)
+            state.round_ends_s.append(self.now_s())
+            self._keep_states(round_index + 1, members[0])
+        state.rounds_done = rounds
+        self._note_progress()
+
+    def _keep_states(self, rounds: int, satellite: int) -> None:
+        """After a round all satellites are alike, so the state of one and of the server is the state of all."""
+        for role, node in (("satellite", satellite), ("server", self.mission.system.nodes.server)):
+            host = self.members.host_of[node]
+            reply = self.members.must({host: ({"node": node, "round": rounds}, b"")}, "export")[host]
+            path = self._kept(rounds, role)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(reply.body)
+
+    def _kept(self, rounds: int, role: str) -> Path:
+        return self.run.path / "methods" / self.request.method / "rounds" / f"round-{rounds:04d}-{role}.safetensors"
+
+    def _note_progress(self) -> None:
+        self.state.sim_s, self.state.wall_s = self.now_s(), self._wall_s()
+        self.state.save(self.run)
+
+    def _wall_s(self) -> float:
+        return self._before_s + time.time() - self._began_s
+
+    def weights(self) -> list[bytes]:
+        """What was trained: of the first satellite, with which all are alike, and of the server, as safetensors."""
+        found = []
+        for node in (self.state.satellites[0], self.mission.system.nodes.server):
+            host = self.members.host_of[node]
+            found.append(self.members.must({host: ({"node": node}, b"")}, "weights")[host].body)
+        return found
+
+    # -- faults --------------------------------------------------------------------------------------------------
+
+    def _answer(self, fault: Fault) -> None:
+        self.state.happened(self.run, self.now_s(), fault.words())
+        alive = [host for host in self.hosts if host not in fault.hosts]
+        self.members.ask(alive, "stop", {"attempt": self.state.attempt})
+        self._write_executed(self.members.ask(alive, "executed", {}).replies)
+        self.state.gone += fault.links
+        waits = self.mission.scenario.train.lost_satellites == WAIT
+        again = [host for host in fault.hosts if waits or host == GROUND]
+        for host in fault.hosts:
+            self.members.engine.kill(host)  # it may hang and still answer later
+        self.members.place(again)
+        self._leave_out([host for host in fault.hosts if host not in again])
+        self._take_back(fault.returned)
+        self._restore(self.hosts)
+
+    def _leave_out(self, hosts: list[str]) -> None:
+        for host in hosts:
+            self._out.add(host)
+            lost = set(self.members.nodes_of[host])
+            self.state.satellites = [one for one in self.state.satellites if one not in lost]
+            threading.Thread(target=self._bring_back, args=(host,), name=f"back-{host}", daemon=True).start()
+
+    def _bring_back(self, host: str) -> None:
+        """Start a lost host again, beside the run; one that cannot be started stays out."""
+        try:
+            self.members.place([host])
+        except RunError as error:
+            self.run.event(f"{host} stays out", reason=str(error))
+            return
+        self._back.append(host)
+
+    def _take_back(self, hosts: list[str]) -> None:
+        for host in hosts:
+            self._back.remove(host)
+            self._out.discard(host)
+            back = [node for node in self.members.nodes_of[host] if node in self.mission.system.nodes.satellites]
+            self.state.satellites = sorted({*self.state.satellites, *back})
+
+    def _restore(self, hosts: Iterable[str]) -> None:
+        """Everybody to the state after the last whole round; who has not kept it is given it."""
+        rounds = self.state.rounds_done
+        answers = self.members.ask(list(hosts), "restore", {"round": rounds})
+        for host, error in answers.failed.items():
+            if not isinstance(error, CallFailed) or rounds == 0:
+                raise error
+            self._give_state(host, rounds)
+
+    def _give_state(self, host: str, rounds: int) -> None:
+        for node in self.members.nodes_of[host]:
+            if node in self.mission.system.nodes.stations:
+                continue
+            role = "server" if node == self.mission.system.nodes.server else "satellite"
+            body = self._kept(rounds, role).read_bytes()
+            self.members.must({host: ({"node": node, "round": rounds}, body)}, "import")
+
+
+def _lost_links(replies: Iterable[Reply]) -> list[Link]:
+    return [(int(node), int(peer)) for reply in replies for node, peer in reply.header["lost"]]

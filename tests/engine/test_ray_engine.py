@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from engine_laws import EngineLaws
+
+from orbitune.engine import make_engine
+from orbitune.engine.protocol import Engine, Unreachable
+from orbitune.errors import MissingExtra, RunError
+
+
+class TestRay(EngineLaws):
+    kind = "ray"
+    needs = "ray"
+    # Both see within 2 s that they are alone, and then try for a minute to tell the driver that is no more
+    # (ray/_private/process_watcher.py, report_raylet_error_logs, of 2.60).
+    lingering = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+    def test_each_member_is_a_process_with_one_thread(self, engine: Engine) -> None:
+        found = [engine.call(member, "process", {}).header for member in ("a", "b", "c")]
+        assert len({one["pid"] for one in found} | {os.getpid()}) == 4
+        assert {one["omp"] for one in found} == {"1"}
+
+    def test_a_process_killed_from_outside_is_noticed(self, engine: Engine) -> None:
+        os.kill(engine.call("c", "process", {}).header["pid"], signal.SIGKILL)
+        began_s = time.monotonic()
+        with pytest.raises(Unreachable):
+            engine.call("c", "echo", {})
+        while engine.alive("c") and time.monotonic() - began_s < 5.0:
+            time.sleep(0.01)
+        self.bring_back(engine, "c")
+
+    def test_a_second_cluster_in_one_process_is_refused(self, engine: Engine) -> None:
+        with pytest.raises(RunError, match="connected to a Ray cluster already"):
+            make_engine("ray")
+        assert engine.alive("a")
+
+
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'orbitune\[ray\]'"):
+        make_engine("ray")
+
+
+def test_an_address_where_nobody_answers() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(RunError, match="write HOST:PORT"):
+        make_engine("ray", address="somewhere")
+    with pytest.raises(RunError, match="no Ray cluster answers"):
+        make_engine("ray", address="127.0.0.1:9")
