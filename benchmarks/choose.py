@@ -6,6 +6,9 @@ point as changes to the scenario file, reads that, plans it with the planner tha
 user's constraints against the timeline itself. `choose_beaten` counts scenarios in which any point is better than the
 answer, or in which one of the two finds something and the other nothing.
 
+The first 36 choose among the switches of the collaborative method, the others for the methods of `OTHERS` in turn; all
+switches are tried with these, too, so that one which the search takes for idle shows.
+
     python benchmarks/choose.py [SCENARIOS]
 """
 
@@ -37,7 +40,9 @@ from orbitune.timeline.activity import Timeline
 from orbitune.timeline.summary import energy_j
 
 SEED = 2026
-SCENARIOS = 36
+COLLABORATIVE = 36
+OTHERS = ("onboard", "download", "fedavg", "fedisl", "fedleo")
+SCENARIOS = COLLABORATIVE + 2 * len(OTHERS)
 PROCESSES = 2
 
 Row = dict[str, str | int | float | bool | None]
@@ -55,9 +60,10 @@ MEMORY_GB = (0.02, 0.05, 64.0)
 
 @dataclass(frozen=True)
 class Case:
-    """A random scenario, which values are searched, and for what."""
+    """A random scenario, which values are searched, for which method, and for what."""
 
     number: int
+    method: str
     text: str
     objective: str
     narrowed: Mapping[str, tuple[Value, ...]]
@@ -75,6 +81,7 @@ def case(seed: int, number: int) -> Case:
     private = ("embedding@0", "embedding_gradient@1")[int(rng.integers(2))]
     return Case(
         number=number,
+        method="collaborative" if number < COLLABORATIVE else OTHERS[(number - COLLABORATIVE) % len(OTHERS)],
         text=_scenario(rng, trains),
         objective=("time", "bytes", "energy", "time")[number % 4],
         narrowed=narrowed,
@@ -146,16 +153,17 @@ SECTION = {"cut": "model.cut_after_block"} | {
 
 
 def every_timeline(
-    path: Path, mission: Mission, values: Mapping[str, Sequence[Value]]
+    path: Path, mission: Mission, values: Mapping[str, Sequence[Value]], method: str = "collaborative"
 ) -> Iterator[tuple[int, Timeline | None]]:
     """The cut of each point and its timeline, none where it cannot be planned to its end."""
     names = list(SECTION)
     for chosen in itertools.product(*(values[name] for name in names)):
         sets = [f"{SECTION[name]}={value}" for name, value in zip(names, chosen, strict=True)]
+        sets.append(f"method.name={method}")
         try:
             scenario = load(path, sets)
             there = replace(mission, scenario=scenario, partition=partition(scenario, mission.holdings))
-            timeline = plan_method(there, "collaborative").timeline
+            timeline = plan_method(there, method).timeline
         except (ScenarioError, PlanError):
             yield 0, None
             continue
@@ -174,10 +182,10 @@ def worth(
 
 
 def tells(timeline: Timeline, private: Sequence[str], cut: int) -> bool:
-    """Whether anything is sent of a kind that must stay on board at this cut."""
+    """Whether anything is sent of a kind that must stay on board at this cut, or images, from which all is made."""
     sent = {activity.payload.kind for activity in timeline.activities if activity.kind == "send" and activity.payload}
     kinds = [(kind, int(deepest or 99)) for kind, _, deepest in (word.partition("@") for word in private)]
-    return any(kind in sent and cut <= deepest for kind, deepest in kinds)
+    return any(cut <= deepest and not sent.isdisjoint((kind, "image")) for kind, deepest in kinds)
 
 
 def value_of(timeline: Timeline, objective: str, spent_j: float) -> float:
@@ -200,7 +208,7 @@ def compared(number: int) -> Row:
         path = Path(folder) / "scenario.toml"
         path.write_text(drawn.text, encoding="utf-8")
         mission = prepare(load(path))
-        whole = space_of(mission)
+        whole = space_of(mission, methods=(drawn.method,))
         values = {name: drawn.narrowed.get(name, own) for name, own in whole.values.items()}
         limit_j = _energy_limit(mission, replace(whole, values=values), drawn)
         limits = Limits(energy_j=limit_j, private=private_of(drawn.private))
@@ -208,7 +216,7 @@ def compared(number: int) -> Row:
         started_s = time.monotonic()
         found = [
             worth(cut, timeline, mission, drawn.objective, drawn.private, limit_j)
-            for cut, timeline in every_timeline(path, mission, values)
+            for cut, timeline in every_timeline(path, mission, values, drawn.method)
         ]
     return _row(drawn, answer, found, time.monotonic() - started_s)
 
@@ -226,6 +234,7 @@ def _row(drawn: Case, answer: Answer, found: Sequence[float], every_s: float) ->
     tally = answer.tally
     return {
         "number": drawn.number,
+        "method": drawn.method,
         "objective": drawn.objective,
         "constraints": " ".join([*drawn.private, *(["energy"] if drawn.energy_share < inf else [])]) or "memory",
         "points": len(found),

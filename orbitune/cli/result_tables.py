@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich import box
@@ -26,6 +27,11 @@ HELPS = 0.99
 TIME = "simulated time, accepted by the checker"
 LEARNING = "accuracy, and what it takes to get there"
 COST = "bytes and energy of the whole job"
+STOPPED = "stopped early"
+LIMITED = "limited by"
+
+HEADING_WIDTH = 10
+"""Letters after which the heading of a column goes on in the next line."""
 
 
 def results_table(content: Mapping[str, Any]) -> Group:
@@ -64,7 +70,12 @@ def _methods_tables(title: str, rows: Sequence[Row]) -> list[RenderableType]:
     if len(rows) <= MOST_COLUMNS:
         return [_side_by_side(f"{title}: {TIME}", rows, cells)]
     found = [_listed(f"{title}: {subject}", rows, [groups[subject] for groups in cells]) for subject in cells[0]]
-    return [table for table in found if table is not None]
+    stopped = [
+        Padding(f"[bold]{row['method']}[/] stopped early: {row['stopped']}", (0, 1, 1, 1))
+        for row in rows
+        if row["stopped"]
+    ]
+    return [*(table for table in found if table is not None), *stopped]
 
 
 def _side_by_side(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, Mapping[str, str]]]) -> Table:
@@ -81,14 +92,16 @@ def _side_by_side(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, 
 
 
 def _listed(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, str]]) -> Table | None:
-    """A line for each method; nothing where no method has any of these figures."""
-    labels = [label for label in cells[0] if any(found[label] != NOTHING for found in cells)]
+    """A line for each method; nothing where no method has any of these figures. Long words stand below the tables."""
+    labels = [label for label in cells[0] if label != STOPPED and any(found[label] != NOTHING for found in cells)]
     if not labels:
         return None
     table = _table(title)
     table.add_column("", no_wrap=True)
     for label in labels:
-        table.add_column(label.strip(), justify="left" if label in _WORDS else "right")
+        words = label == LIMITED
+        heading = fill(label.strip(), HEADING_WIDTH)
+        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
     for row, found in zip(rows, cells, strict=True):
         table.add_row(row["method"], *(found[label].replace(" of the time)", ")") for label in labels))
     return table
@@ -96,9 +109,6 @@ def _listed(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, str]])
 
 def _table(title: str) -> Table:
     return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
-
-
-_WORDS = ("limited by", "stopped early")
 
 
 def _cells(row: Row) -> dict[str, dict[str, str]]:
@@ -116,7 +126,7 @@ def _cells(row: Row) -> dict[str, dict[str, str]]:
         "time / bound": _number(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
         "time / onboard, equal passes": of("ratio_to_onboard_per_pass", _number),
         "rounds": str(row["rounds"]),
-        "stopped early": row["stopped"] or NOTHING,
+        STOPPED: row["stopped"] or NOTHING,
     }
     learning = {
         "final accuracy": of("final_accuracy", lambda share: f"{share:.3f}"),
@@ -130,7 +140,7 @@ def _cells(row: Row) -> dict[str, dict[str, str]]:
         "between satellites": size(sent["isl_intra"] + sent["isl_inter"]),
         "all links": of("sent_bytes", size),
         "energy of the satellites": of("energy_j", _joules),
-        "limited by": row["limiting"],
+        LIMITED: row["limiting"],
     }
     return {TIME: time, LEARNING: learning, COST: cost}
 

@@ -42,7 +42,7 @@ def start(kit: Path, name: str) -> subprocess.Popen[bytes]:
         values.insert(1, f"uid={name}")
     module = _MODULES.get(name, _CLIENT)
     command = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", f"fed_{which}.json", "--set", *values]
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": paths, TETHER: "1", "MALLOC_ARENA_MAX": "2"}
     with (kit / "printed.txt").open("ab") as printed:
         return subprocess.Popen(

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -73,7 +73,8 @@ def connect(address: str | None, processors: int, namespace: str | None = None) 
         raise RunError("this process is connected to a Ray cluster already; close what uses it, or call ray.shutdown()")
     if address:
         check_reachable(address)
-        _init(ray, address, namespace=namespace)
+        with _only_loopback() if address.startswith(f"{LOOPBACK}:") else nullcontext():
+            _init(ray, address, namespace=namespace)
         return Cluster(ray, None)
     folder = tempfile.mkdtemp(prefix="orbitune-ray-")  # not the usual one, where a dead cluster's address may lie
     cluster = Cluster(ray, folder)

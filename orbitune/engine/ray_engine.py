@@ -33,6 +33,9 @@ TO_CLOSE_S = 10.0
 _LIFE = "#"
 """Between a member's name and the number of its life, in the name of its actor."""
 
+_ALONE_S = 1.0
+"""Our choice: how often a member looks whether its host's Ray is there; Ray's own look took it up to half a minute."""
+
 _AGAIN_S = 0.05
 """Between two looks at something that is about to be gone."""
 
@@ -154,6 +157,8 @@ class RayEngine:
             self._ray.wait(ends, num_returns=len(ends), timeout=TO_CLOSE_S)
         for handle in handles:
             self._ray.kill(handle.actor)
+        if handles:
+            self._ray.wait([handle.life for handle in handles], num_returns=len(handles), timeout=TO_CLOSE_S)
         self._cluster.close()
         if self._cluster.folder is not None:
             _wait_gone([handle.pid for handle in handles])
@@ -189,8 +194,11 @@ class RayMember:
         return [done, words], reply
 
     def live(self) -> None:
-        """Return at the end."""
-        self._ended.wait()
+        """Return at the end. Without Ray's own process of this host, which started us, be gone at once."""
+        host = os.getppid()
+        while not self._ended.wait(_ALONE_S):
+            if os.getppid() != host:
+                os._exit(1)
 
     def end(self) -> None:
         """Close the worker."""

@@ -1,6 +1,6 @@
 """The worker on each host: carries out programs, answers the driver, takes bytes from other hosts.
 
-Calls (header -> reply); the driver's, and "deliver" between hosts:
+Calls (header -> reply); the driver's, and "deliver" between hosts, which may send for their own nodes only:
 
 ping        {} -> {"time_s"}
 program     {"attempt"}, body `Program.to_bytes` -> {}; stops and replaces what there was; nothing runs before "go"
@@ -29,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from orbitune.engine.protocol import Header, Peers, Reply
+from orbitune.engine.protocol import DRIVER, Header, Peers, Reply
 from orbitune.errors import RunError
 from orbitune.execute.bench import Bench
 from orbitune.execute.clock import Clock
@@ -81,6 +81,8 @@ class Host:
         answer: Callable[[Header, bytes], Reply] | None = self._answers().get(method)
         if answer is None:
             raise RunError(f"{self._peers.name} knows no call {method!r}; there are {', '.join(self._answers())}")
+        if sender != DRIVER and (method != "deliver" or self._host_of.get(int(header["source"])) != sender):
+            raise RunError(f"{sender} may not call {method}: hosts deliver what their own nodes send, and no more")
         return answer(header, body)
 
     def close(self) -> None:

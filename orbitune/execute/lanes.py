@@ -1,8 +1,8 @@
-"""Sends: in planned order over each directed link, and over the terminals of each node.
+"""Sends: one after the other over each directed link, and over the terminals of each node.
 
-A link serves its sends strictly in planned order. A terminal serves, in planned order, those sends that can go at the
-moment: one whose payload is late or whose contact is closed holds up its own link, but not other links of the node,
-which might otherwise wait for its next pass. Waiting sends hold no terminal, so nobody can wait in a circle.
+Links and terminals serve, in planned order, what can go at the moment. While all is on time that is the planned order
+itself; a send whose payload is late or whose contact is closed does not hold up others, which might miss their own
+passes for it. What waits holds neither link nor terminal, so nobody can wait in a circle.
 
 The receiver's terminals are not asked, which would take a conversation for every send: in the plan they are free, and
 what really happened is compared with it. With terminals that send and receive in turn, each direction is served by
@@ -11,7 +11,6 @@ itself as well.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
@@ -33,7 +32,7 @@ class _Berths:
 
     def wait(self, lane: _Lane) -> None:
         """Stand in line, by planned order."""
-        heappush(self.waiting, (lane.sends[0].order, lane.turn, lane))
+        heappush(self.waiting, (lane.ready[0][0], lane.turn, lane))
 
     def first(self) -> _Lane | None:
         """Take out of the line who is first in it and still waits."""
@@ -45,14 +44,22 @@ class _Berths:
 
 
 class _Lane:
-    """One directed link. `turn` counts up whenever what was arranged for the first send no longer holds."""
+    """One directed link.
+
+    Attributes:
+        ready: Sends that may go, by planned order.
+        running: The one that is under way.
+        left: How many have not left as a whole.
+        turn: Counts up whenever what was arranged no longer holds.
+    """
 
     def __init__(self, link: Link, gate: Gate, berths: _Berths | None) -> None:
         self.link, self.gate, self.berths = link, gate, berths
-        self.sends: deque[Task] = deque()
+        self.ready: list[tuple[int, Task]] = []
+        self.running: Task | None = None
+        self.left = 0
         self.free_s = -inf
         self.turn = 0
-        self.running = False
         self.lost = False
 
 
@@ -74,13 +81,11 @@ class Lanes:
         berths = {terminal: _Berths(count) for terminal, count in program.terminals.items()}
         self._lanes = {link: _lane(link, program, berths) for link in program.windows}
         for task in sends:
-            self._lane_of(task).sends.append(task)
+            self._lane_of(task).left += 1
 
     def there(self, task: Task) -> None:
         """The payload of a send is here."""
-        lane = self._lane_of(task)
-        if lane.sends[0] is task:
-            self._arrange(lane, max(task.ready_s, lane.free_s))
+        self._agenda.add(task.ready_s, partial(self._enter, self._lane_of(task), task))
 
     def lost(self) -> list[tuple[int, int]]:
         """Sender and receiver of each link that has bytes to send and no contact left."""
@@ -98,6 +103,12 @@ class Lanes:
         return self._lanes[activity.node, activity.peer, activity.link]
 
     # -- one send after the other --------------------------------------------------------------------------------
+
+    def _enter(self, lane: _Lane, task: Task) -> None:
+        """A send may go from now on."""
+        heappush(lane.ready, (task.order, task))
+        if lane.running is None:
+            self._arrange(lane, max(self._agenda.now_s, lane.free_s))
 
     def _arrange(self, lane: _Lane, time_s: float) -> None:
         lane.turn += 1
@@ -126,7 +137,7 @@ class Lanes:
 
     def _try(self, lane: _Lane) -> bool:
         """Begin with the first send where there is contact now; otherwise come again when there is."""
-        task, now_s = lane.sends[0], self._agenda.now_s
+        (_, task), now_s = lane.ready[0], self._agenda.now_s
         stretch = lane.gate.stretch(now_s, task.sent.size - task.left)
         if stretch is None:
             lane.lost = True
@@ -138,9 +149,9 @@ class Lanes:
         return False
 
     def _begin(self, lane: _Lane, stretch: Stretch) -> None:
-        task = lane.sends[0]
+        _, task = heappop(lane.ready)
         lane.turn += 1
-        lane.running = True
+        lane.running = task
         task.start_s = min(task.start_s, stretch.start_s)
         task.parts += 1
         first = task.left
@@ -156,35 +167,32 @@ class Lanes:
 
     def _end(self, lane: _Lane, turn: int) -> None:
         """All that fits into this pass has left."""
-        if lane.turn != turn:
-            return
-        task, now_s = lane.sends[0], self._agenda.now_s
-        task.end_s = now_s
-        if task.left == task.sent.size:
-            lane.free_s = now_s
-            lane.sends.popleft()
-        self._stop(lane)
+        if lane.turn == turn:
+            self._stop(lane)
 
     def _stop(self, lane: _Lane) -> None:
-        now_s = self._agenda.now_s
-        lane.running = False
-        if lane.sends and not lane.sends[0].lacks:
-            self._arrange(lane, max(lane.sends[0].ready_s, now_s))
+        task, now_s = lane.running, self._agenda.now_s
+        assert task is not None, "only what is under way can stop"
+        task.end_s = lane.free_s = now_s
+        lane.running = None
+        if task.left == task.sent.size:
+            lane.left -= 1
+        else:
+            heappush(lane.ready, (task.order, task))
+        if lane.ready:
+            self._arrange(lane, now_s)
         if lane.berths is not None:
             heappush(lane.berths.free_s, now_s)
             self._agenda.add(now_s, partial(self._serve, lane.berths))
 
     def _interrupt(self, lane: _Lane) -> None:
         """Contact has been taken away: what had not left stays."""
-        if not lane.sends:
-            return
-        lane.lost = lane.gate.stretch(self._agenda.now_s, 1) is None
+        lane.lost = bool(lane.left) and lane.gate.stretch(self._agenda.now_s, 1) is None
         lane.turn += 1
-        if lane.running:
-            lane.sends[0].end_s = self._agenda.now_s
+        if lane.running is not None:
             self._stop(lane)
-        elif not lane.sends[0].lacks:
-            self._arrange(lane, max(lane.sends[0].ready_s, lane.free_s, self._agenda.now_s))
+        elif lane.ready:
+            self._arrange(lane, self._agenda.now_s)
 
 
 def _lane(link: Link, program: Program, berths: dict[Terminal, _Berths]) -> _Lane:

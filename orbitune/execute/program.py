@@ -151,15 +151,17 @@ def programs(
 
 
 def translated(timeline: Timeline, system: System, ids: tuple[int, ...], start_s: float, first_round: int) -> Timeline:
-    """A plan of the rest of a mission in the numbers, seconds and rounds of the whole; payload versions stay its own."""
-    everything = range(len(timeline.activities))
-    whole = _Split(timeline, system, ids, start_s).part(everything, set(range(len(ids))), timeline.promises)
-    if first_round == 0:
-        return whole
+    """A plan of the rest in the numbers, seconds and rounds of the whole mission; payload versions stay its own."""
+    split = _Split(timeline, system, ids, start_s)
+    whole = split.part(range(len(timeline.activities)), set(range(len(ids))), timeline.promises)
     return replace(
         whole,
-        activities=tuple(replace(one, round=one.round + first_round) for one in whole.activities),
+        activities=tuple(
+            replace(one, round=one.round + first_round, payload=one.payload and in_training(one.payload))
+            for one in whole.activities
+        ),
         spans=tuple(replace(span, round=span.round + first_round) for span in whole.spans),
+        promises=tuple(replace(one, payload=in_training(one.payload)) for one in whole.promises),
     )
 
 
@@ -266,6 +268,9 @@ def _itself(payload: Payload) -> Payload:
     return payload
 
 
+_IN_TRAINING = {new: old for old, new in DELIVERED.items()}
+
+
 def delivered(payload: Payload) -> Payload:
     """What a payload is called on its way to the user."""
     return replace(payload, kind=DELIVERED.get(payload.kind, payload.kind))
@@ -273,7 +278,8 @@ def delivered(payload: Payload) -> Payload:
 
 def in_training(payload: Payload) -> Payload:
     """What a delivered payload was called before."""
-    return replace(payload, kind={new: old for old, new in DELIVERED.items()}.get(payload.kind, payload.kind))
+    kind = _IN_TRAINING.get(payload.kind)
+    return payload if kind is None else replace(payload, kind=kind)
 
 
 def fields_of(payload: Payload) -> Header:

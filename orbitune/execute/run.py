@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from orbitune.engine.protocol import Header, Peers, Reply
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.execute.bench import LAST, NOW, Bench
 from orbitune.execute.clock import Clock
 from orbitune.execute.couriers import Couriers, Parcel
@@ -22,9 +22,10 @@ from orbitune.execute.work import RAW, Work
 from orbitune.timeline.activity import Payload
 from orbitune.timeline.holdings import key_of
 
-LOOK_AHEAD_REAL_S = 2.0
-"""How long before its simulated start a computation may really be done. Our choice: longer than a batch takes, and
-short enough that what is made ahead of time fits into memory."""
+LOOK_AHEAD_REAL_S = 10.0
+"""How long before its simulated start a computation may really be done. Our choice: satellites of one host that begin
+at the same simulated moment are really served in turn, so it covers a batch of each of some dozens, and it is short
+enough that what is made ahead of time fits into memory."""
 
 APART_REAL_S = 0.005
 """Real seconds between two messages of one send. Our choice: a call costs an engine about one millisecond."""
@@ -60,7 +61,6 @@ class Run:
         self._work, self._bench, self._states = work, bench, states
         self._couriers = Couriers(peers, self.fail)
         self._inbox: SimpleQueue[Deed] = SimpleQueue()
-        self._disk = Bench(f"{peers.name} disk")
         self._lock = Lock()  # of the flow
         self._heard: dict[tuple[int, int], float] = {}
         self._hearing = Lock()
@@ -70,6 +70,7 @@ class Run:
         self._thread = Thread(target=self._loop, name=f"{peers.name} flow", daemon=True)
         self._stopped = False
         self.error: str | None = None
+        self._disk = Bench(f"{peers.name} disk")  # last: what fails above leaves no thread behind
 
     # -- what the host asks --------------------------------------------------------------------------------------
 
@@ -104,12 +105,18 @@ class Run:
         self._inbox.put(_nothing)
 
     def receive(self, header: Header, body: bytes) -> Header:
-        """Chunks from another host; a repetition is answered as the first time, and forgotten."""
+        """Chunks from another host; a repetition is answered as the first time, and forgotten.
+
+        Raises:
+            RunError: They lie outside of their payload.
+        """
         arrive_s = float(header["arrive_s"])
         if self._clock is not None:
             arrive_s = max(arrive_s, self._clock.now_s())
         target, payload = int(header["target"]), payload_of(header["payload"])
         offset = int(header["offset"])
+        if not 0 <= offset < offset + len(body) <= payload.size:
+            raise RunError(f"{len(body)} bytes from {offset} on are not part of a payload of {payload.size}")
         part = payload.part(offset, offset + len(body))
         chunk = int(header["activity"]), offset
         with self._hearing:
@@ -275,7 +282,7 @@ class Run:
         self._inbox.put(lambda flow: flow.kept(due))
 
     def _keep(self, due: Due, rounds: int, state: bytes) -> None:
-        self._states.write(due.node, rounds, state, clear=bool(due.promised))
+        self._states.write(due.node, rounds, state, clear=not due.idle)
         self._inbox.put(lambda flow: flow.kept(due))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from orbitune.methods.base import Cut, Job, raw
-from orbitune.methods.exchange import Exchange, exchanges_of
+from orbitune.methods.exchange import Exchange, exchanges_of, last_version
 from orbitune.methods.stream_average import Averaging
 from orbitune.methods.stream_chunks import Batches, Chunk, HeadStep, Place
 from orbitune.methods.stream_guide import LAST
@@ -73,7 +73,7 @@ class StreamedRounds:
         if self.guided:
             for flow in flows:
                 flow.owe()
-            self.routes.guide.share_out(start_s)
+            self.routes.guide.share_out(start_s, flows[-1].exchange.version == last_version(self.job))
         for flow in flows:
             flow.begin(start_s)
 

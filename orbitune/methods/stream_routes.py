@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 
 from orbitune.errors import PlanError
@@ -131,6 +132,7 @@ class Down:
     _choice: Choice = NO_CHOICE
     _leave: Callable[[], None] | None = None
     _review_s: float = 0.0
+    _guided: bool = False
 
     def __post_init__(self) -> None:
         self.exchange = self.urgency
@@ -154,6 +156,8 @@ class Down:
         hop = (self.here, self.routes.around[self.here].next(self.here, heading)) if heading else sight.link
         start_s, end_s = self.routes.schedule.peek(*hop, size, self.ready_s)
         self._review_s = start_s + REVIEW * self.routes.lines_down.wait_s(sight.station, self.urgency)
+        if self._guided:
+            self._review_s = inf
         self._choice = (start_s, end_s, heading, sight)
         return self._choice[0]
 
@@ -204,7 +208,8 @@ class Down:
     def _best(self) -> Found:
         """When it could be at the server, which way round (0: down from here), and over which pass."""
         best = self._best_guided()
-        if best[2] is not None:
+        self._guided = best[2] is not None
+        if self._guided:
             return best
         sights = self.routes.down[self.here]
         for sight in sights.open_at(self.ready_s):
@@ -221,7 +226,7 @@ class Down:
         if self.exchange not in guide.owed:
             return best
         sights = self.routes.down[self.here]
-        for sight in (*sights.open_at(self.ready_s), *sights.after(self.ready_s)):
+        for sight in chain(sights.open_at(self.ready_s), sights.after(self.ready_s)):
             if sight.start_s >= min(best[0], guide.until_s):
                 break
             if guide.allows(self.exchange, sight, self.payload.size):

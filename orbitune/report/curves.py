@@ -21,6 +21,9 @@ MANY_LINES = 5
 
 MOST_TICKS = 5
 
+COLUMNS = 4
+"""Methods side by side in a table of values."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -133,11 +136,18 @@ def _caption(content: Content, series: Sequence[Series], costs: Sequence[Cost]) 
 
 
 def _values(rows: dict[str, list[Round]]) -> Markup:
+    """All values in tables of so many methods as fit a page."""
+    names = list(rows)
+    parts = [names[first : first + COLUMNS] for first in range(0, len(names), COLUMNS)]
+    return details("Values as a table", [_value_table({name: rows[name] for name in part}) for part in parts])
+
+
+def _value_table(rows: dict[str, list[Round]]) -> Markup:
     indices = sorted({row.index for found in rows.values() for row in found})
     by_index = {name: {row.index: row for row in found} for name, found in rows.items()}
     lines = [[f"{index}", *(_cell(found.get(index)) for found in by_index.values())] for index in indices]
     head = ["Round", *map(start_words, rows)]
-    return details("Values as a table", table(head, lines, "Accuracy, simulated time, bytes and energy by round"))
+    return table(head, lines, f"Accuracy and costs by round: {', '.join(map(start_words, rows))}")
 
 
 def _cell(row: Round | None) -> str:

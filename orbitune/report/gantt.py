@@ -129,7 +129,7 @@ def _filled(rows: Sequence[Row], activities: Sequence[Activity], spans: Sequence
     found = _bars(singles, activities, coarser)
     while sum(map(len, found.values())) > MAX_SATELLITE_BARS and len(coarser) and min(coarser.values()) < _total(spans):
         coarser = {stage: gap * 3 for stage, gap in coarser.items()}
-        found = _bars(singles, activities, coarser)
+        found = {row: _joined(fine, coarser) for row, fine in found.items()}
     bars |= found
     return tuple(Row(row.label, row.kind, row.members, row.plane, _laned(bars[row])) for row in rows)
 
@@ -161,6 +161,23 @@ def _bars(rows: Sequence[Row], activities: Iterable[Activity], gaps: Mapping[str
                 bar = last[row, activity.stage] = Bar(activity.stage, activity.start_s, activity.end_s)
                 found[row].append(bar)
             _extend(bar, activity, row)
+    return found
+
+
+def _joined(fine: Iterable[Bar], gaps: Mapping[str, float]) -> list[Bar]:
+    """Bars of one row, in order of start, with longer gaps closed."""
+    found: list[Bar] = []
+    last: dict[str, Bar] = {}
+    for bar in fine:
+        before = last.get(bar.stage)
+        if before is None or bar.start_s > before.end_s + gaps.get(bar.stage, 0.0):
+            last[bar.stage] = bar
+            found.append(bar)
+            continue
+        before.end_s = max(before.end_s, bar.end_s)
+        before.activities += bar.activities
+        before.size += bar.size
+        before.peers |= bar.peers
     return found
 
 

@@ -52,7 +52,10 @@ def read_rounds(
     first = _read(run, _curves(rows))
     further = [RunFolder(run.path / "seeds" / str(seed)) for seed in seeds[1:]]
     others = [_read(folder, _curves(summaries(folder))) for folder in further]
-    return {name: _over_seeds([rounds, *(other.get(name, ()) for other in others)]) for name, rounds in first.items()}
+    return {
+        name: _over_seeds([rounds, *(other[name] for other in others if name in other)])
+        for name, rounds in first.items()
+    }
 
 
 def summaries(run: RunFolder) -> list[dict[str, Any]]:
@@ -98,7 +101,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _over_seeds(seeds: Sequence[tuple[Round, ...]]) -> tuple[Round, ...]:
-    """Means of the rounds that every seed has done."""
+    """Means of the rounds that every seed has done, of seeds that have begun."""
     if len(seeds) == 1:
         return seeds[0]
     return tuple(_mean(rounds) for rounds in zip(*seeds, strict=False))

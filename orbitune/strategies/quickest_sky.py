@@ -193,21 +193,27 @@ class Air:
         `counts` says whether bytes count as carried when they cross the air.
         """
         self.column = len(program.gain)
-        rows: dict[tuple[int, tuple[int, ...]], list[tuple[int, float]]] = {}
+        for _, number, _ in self.arcs:
+            program.unknown(self.scaled(number) if counts else 0.0)
+        for places, slope, start_s, end_s in self.limits():
+            program.clock([(self.column + place, 1.0) for place in places], slope, start_s, end_s)
+
+    def limits(self) -> Iterator[tuple[list[int], float, float, float]]:
+        """Arcs that together have no more than so many times the seconds from a start to an end."""
+        rows: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         sharing: dict[tuple[int, int], set[int]] = {}
-        for cell, number, _ in self.arcs:
-            column = program.unknown(self.scaled(number) if counts else 0.0)
+        for place, (cell, number, _) in enumerate(self.arcs):
             window = self.windows[number]
             ends = (window.satellite, window.station)
             for key in (*((node,) for node in ends), ends):
-                rows.setdefault((cell, key), []).append((column, 1.0))
+                rows.setdefault((cell, key), []).append(place)
             for node in ends:
                 sharing.setdefault((cell, node), set()).add(number)
-        for (cell, key), terms in rows.items():
+        for (cell, key), places in rows.items():
             start_s, end_s = self.cells[cell].start_s, self.cells[cell].end_s
             limits = [min(self.places(node, start_s), len(sharing[cell, node])) for node in key]
             if len(key) == 2:  # one link: implied where either end serves one peer only
                 if min(limits) > 1:
-                    program.clock(terms, 1.0, start_s, end_s)
+                    yield places, 1.0, start_s, end_s
             elif limits[0] == 1 or limits[0] < len(sharing[cell, key[0]]):
-                program.clock(terms, float(limits[0]), start_s, end_s)
+                yield places, float(limits[0]), start_s, end_s

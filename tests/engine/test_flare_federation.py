@@ -25,7 +25,7 @@ from orbitune.engine import flare_calls
 from orbitune.engine.flare import FlareEngine
 from orbitune.engine.flare_answers import Answers
 from orbitune.engine.flare_frames import MAX_FRAME_BYTES, seal
-from orbitune.engine.flare_kits import provision
+from orbitune.engine.flare_kits import keep_inside, provision
 from orbitune.engine.flare_processes import end, free_port, last_lines, start, wait_for_port
 from orbitune.engine.protocol import Unreachable
 from orbitune.errors import InputError, RunError
@@ -55,6 +55,7 @@ class Federation:
         self.kits = provision(["a", "tapped"], folder / "kits", port=self.port, factories=[MAKE])
         self.wire = Wire(self.port)
         redirect(self.kits["tapped"], self.wire.port)
+        keep_inside(self.kits["server"])
         corrupt(self.kits["server"], folder)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.start("server")

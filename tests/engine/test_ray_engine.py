@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from engine_laws import EngineLaws
+from processes import running
 
 from orbitune.engine import make_engine
 from orbitune.engine.protocol import Engine, Unreachable
@@ -33,6 +37,24 @@ class TestRay(EngineLaws):
         while engine.alive("c") and time.monotonic() - began_s < 5.0:
             time.sleep(0.01)
         self.bring_back(engine, "c")
+
+    def test_another_driver_joins_by_address_and_leaves_the_cluster_alone(
+        self, engine: Engine, repository: Path
+    ) -> None:
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
+        command = [sys.executable, "tests/engine/join_cluster.py", address]
+        done = subprocess.run(command, cwd=repository, env={**os.environ, "PYTHONPATH": str(repository)},
+                              capture_output=True, text=True)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        found = json.loads(done.stdout)
+        deadline_s = time.monotonic() + 5.0
+        while found["pid"] in running() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert found["pid"] not in running()
+        assert "h cannot be placed: no answer within 1 s; it asks for {'host-7': 1}" in found["refused"]
+        assert engine.call("a", "echo", {}, b"still here").body == b"still here"
 
     def test_a_second_cluster_in_one_process_is_refused(self, engine: Engine) -> None:
         with pytest.raises(RunError, match="connected to a Ray cluster already"):

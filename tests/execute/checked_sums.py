@@ -88,3 +88,15 @@ class Sums:
 def make_sums(nodes: Sequence[int], *others: object) -> Sums:
     """Factory for a host's header."""
     return Sums(nodes)
+
+
+class Broken(Sums):
+    """Fails at its first sum."""
+
+    def merge(self, node: int, activity: Activity, read: Read) -> Mapping[Payload, bytes]:
+        raise ArithmeticError("no sums today")
+
+
+def make_broken(nodes: Sequence[int], *others: object) -> Sums:
+    """Factory for a host's header."""
+    return Broken(nodes)

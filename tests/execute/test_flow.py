@@ -9,8 +9,12 @@ import pytest
 from execute_worlds import Virtual, plan
 
 from orbitune.cost.system import TERMINAL_OF, System, Terminals
+from orbitune.execute.flow import Flow
+from orbitune.execute.gate import Window
+from orbitune.execute.program import Program
 from orbitune.execute.record import compare, executed
-from orbitune.timeline.activity import Timeline
+from orbitune.execute.task import Delivery, Due, Message, Task
+from orbitune.timeline.activity import Activity, Payload, Timeline
 from orbitune.timeline.verify import CHECKS
 
 CASES = [
@@ -123,3 +127,72 @@ def test_versions_and_rounds_go_on_counting() -> None:
     assert done.time_s == pytest.approx(timeline.time_s, abs=1e-6)
     first = replace(done.activities[0], start_s=0.0, end_s=0.0, arrive_s=0.0)
     assert first == replace(timeline.activities[0], start_s=0.0, end_s=0.0, arrive_s=0.0)
+
+
+class Hands:
+    """Notes what a flow asks for."""
+
+    def __init__(self) -> None:
+        self.carried: list[tuple[Message, bytes, float]] = []
+        self.flow: Flow | None = None
+
+    def carry(self, message: Message, content: bytes) -> None:
+        assert self.flow is not None
+        self.carried.append((message, content, self.flow.agenda.now_s))
+
+    def work(self, task: Task) -> None: ...
+
+    def finish(self, due: Due) -> None: ...
+
+    def deliver(self, delivery: Delivery) -> None: ...
+
+
+LINK = 0, 1, "downlink"
+PAYLOAD = Payload("update", frozenset({0}), 0, 0, 300_000)
+
+
+def _one_send(windows: tuple[Window, ...]) -> tuple[Flow, Hands]:
+    """A node that sends 300 kB over these contacts, planned for the first second."""
+    send = Activity("send", 0, 0.0, 0.3, "train", 0, "bring down", 1, "downlink", 0.31, PAYLOAD)
+    part = Timeline("one", (send,), (), ((0, PAYLOAD),), (), (), 1)
+    program = Program(
+        1, 0, 0.0, (0, 1), (0,), part, (0,), (), (), (1.0,), {LINK: windows}, {(0, "ground"): 1}
+    )  # fmt: skip
+    hands = Hands()
+    hands.flow = flow = Flow(program, [0], [], hands)
+    flow.begin(look_ahead_s=0.0, apart_s=0.05)
+    return flow, hands
+
+
+def test_a_send_that_a_contact_cuts_goes_on_in_the_next_without_loss() -> None:
+    """At 1 MB/s, 200 ms carry three chunks of 64 KiB; the rest waits for the second 100."""
+    flow, hands = _one_send((Window(0.0, 0.2, 8e6, 0.01), Window(100.0, 200.0, 8e6, 0.02)))
+    content = bytes(number % 251 for number in range(PAYLOAD.size))
+    flow.hold(0, PAYLOAD, content, 0.0)
+    flow.agenda.run(1000.0)
+    assert b"".join(sent for _, sent, _ in hands.carried) == content
+    messages = [message for message, _, _ in hands.carried]
+    assert [one.low for one in messages] == [0, *(one.high for one in messages)][:-1]
+    for message, _, left_s in hands.carried:
+        early = message.high <= 3 * 65536
+        begin_s, before = (0.0, 0) if early else (100.0, 3 * 65536)
+        assert left_s == pytest.approx(begin_s + (message.high - before) / 1e6)
+        assert message.arrive_s == pytest.approx(left_s + (0.01 if early else 0.02))
+        flow.arrived(message, message.arrive_s)
+    flow.agenda.run(1000.0)
+    (done,) = flow.executed
+    assert (done.start_s, done.parts) == (0.0, 2) and done.arrive_s == pytest.approx(done.end_s + 0.02)
+
+
+def test_what_is_late_misses_its_pass_and_waits_for_the_next() -> None:
+    flow, hands = _one_send((Window(0.0, 1.0, 8e6, 0.01), Window(100.0, 200.0, 8e6, 0.02)))
+    flow.hold(0, PAYLOAD, bytes(PAYLOAD.size), 5.0)
+    flow.agenda.run(1000.0)
+    assert [left_s > 100.0 for _, _, left_s in hands.carried] == [True] * len(hands.carried)
+
+
+def test_a_link_without_any_contact_left_is_lost() -> None:
+    flow, hands = _one_send((Window(0.0, 1.0, 8e6, 0.01),))
+    flow.hold(0, PAYLOAD, bytes(PAYLOAD.size), 5.0)
+    flow.agenda.run(1000.0)
+    assert flow.lanes.lost() == [(0, 1)] and not hands.carried

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from execute_worlds import by_plane, plan
 
-from orbitune.execute.program import BEFORE_ROUNDS, Program, programs
+from orbitune.execute.program import BEFORE_ROUNDS, Program, programs, translated
 from orbitune.strategies.ring import VALUE_BYTES
 from orbitune.timeline.activity import Payload
 
@@ -75,3 +75,10 @@ def test_sums_are_cut_between_values(sets: tuple[str, ...]) -> None:
     made = [activity.makes[0] for activity in timeline.activities if activity.kind == "merge"]
     assert min(payload.size for payload in made) < max(payload.end_byte for payload in made)
     assert all(payload.start_byte % VALUE_BYTES == payload.end_byte % VALUE_BYTES == 0 for payload in made)
+
+
+def test_a_plan_of_the_whole_mission_is_its_own_translation() -> None:
+    timeline, system = plan("collaborative")
+    assert translated(timeline, system, tuple(range(len(system.nodes))), 0.0, 0) == timeline
+    later = translated(timeline, system, tuple(range(len(system.nodes))), 100.0, 2)
+    assert later.time_s == timeline.time_s + 100.0 and later.activities[-1].round == timeline.activities[-1].round + 2

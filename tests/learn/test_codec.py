@@ -42,6 +42,17 @@ def test_length_of_real_shapes(shape: tuple[int, ...], codec: str) -> None:
     assert len(Codec(codec).encode(values)) == 2 * wire_bytes(shape, codec)
 
 
+@given(token_arrays, st.sampled_from(CODECS), st.data())
+def test_a_payload_can_be_cut_between_samples(values: NDArray[np.float32], codec: str, data: st.DataObject) -> None:
+    """Micro-batches are byte ranges of the payload of their batch: each must read as its samples alone."""
+    first = data.draw(st.integers(0, len(values)))
+    batch, payload = torch.from_numpy(values), Codec(codec).encode(torch.from_numpy(values))
+    edge = len(payload) // len(values) * first
+    arrived = [Codec(codec).decode(part, like) for part, like in (
+        (payload[:edge], batch[:first]), (payload[edge:], batch[first:]))]  # fmt: skip
+    assert np.array_equal(torch.cat(arrived).numpy(), sent(values, codec))
+
+
 @given(fp32_arrays)
 def test_fp32_is_exact(values: NDArray[np.float32]) -> None:
     assert np.array_equal(sent(values, "fp32"), values)

@@ -1,4 +1,4 @@
-"""Makes the sample run look as if it had been launched: made-up delays on the planned timeline, laid out like real ones."""
+"""Makes the sample run look as if it had been launched: made-up delays on its planned timeline."""
 
 from __future__ import annotations
 

@@ -138,8 +138,12 @@ def test_switches_show_the_other_drawing(opened: Open) -> None:
     page = opened().page
     shown = page.locator("#figure-accuracy [data-choice]:visible")
     before = shown.get_attribute("data-choice")
-    page.locator("#figure-accuracy [data-choose][aria-pressed=false]").click()
-    assert shown.get_attribute("data-choice") not in (None, before)
+    assert before == "time linear"
+    page.click("#figure-accuracy [data-choose=bytes]")
+    assert shown.get_attribute("data-choice") == "bytes linear"
+    page.click("#figure-accuracy [data-choose=log]")
+    assert shown.get_attribute("data-choice") == "bytes log"
+    assert shown.locator(".x-title").inner_text().startswith("sent over all links")
     page.click("#figure-gantt [data-choose=onboard]")
     assert page.locator(".gantt:visible").get_attribute("data-choice") == "onboard"
 

@@ -87,6 +87,48 @@ def test_the_same_run_gives_the_same_page(sample: RunFolder, page: Page) -> None
     assert write_report(sample).read_text(encoding="utf-8") == page.source
 
 
+# -- costs, seeds, refusals ------------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_drawn_against_time_bytes_and_energy(page: Page) -> None:
+    choices = [attributes["data-choice"] for _, attributes in page.elements if "data-choice" in attributes]
+    assert {f"{cost} {axis}" for cost in ("time", "bytes", "energy") for axis in ("linear", "log")} <= set(choices)
+    assert 'class="band"' not in page.source.split('id="figure-accuracy"')[1].split("</figure>")[0]
+
+
+def test_seeds_give_means_and_a_band(copy: Copy) -> None:
+    run = sample_run.repeat(copy())
+    page = page_of(run)
+    first = run.read_json("compare.json")["results"][1]
+    mean = first["final_accuracy"] - sample_run.LESS / 2
+    assert "seeds 7, 8" in page.text
+    assert f"{mean * 100:.1f} %" in page.text
+    assert f"{(mean - sample_run.LESS / 2) * 100:.1f} % to {first['final_accuracy'] * 100:.1f} %" in page.text
+    assert "1 of 2 seeds missed it" in page.text
+    assert "download does not reach it" in re.sub(r"\s+", " ", page.text)  # with every seed
+    curves = page.source.split('id="figure-accuracy"')[1].split("</figure>")[0]
+    assert curves.count('class="band"') == 6 * len(sample_run.METHODS)
+    assert f"seeds from {(mean - sample_run.LESS / 2) * 100:.1f}" in curves.replace("\u00a0", " ")
+
+
+def test_methods_that_cannot_work_are_named_with_the_reason(copy: Copy) -> None:
+    reasons = {"sfl_leo": "nothing trains in front of the cut <b>"}
+    page = page_of(change(copy(), lambda content: content.update(refused=reasons)))
+    assert "sfl_leo cannot work here: nothing trains in front of the cut <b>" in re.sub(r"\s+", " ", page.text)
+    assert "sfl_leo cannot work on this scenario" in re.sub(r"\s+", " ", page.text)
+
+
+def test_many_methods_have_an_overview_with_a_line_each(copy: Copy) -> None:
+    def multiply(content: dict[str, Any]) -> None:
+        content["results"] = [row | {"method": f"{row['method']}-{n}"} for n in range(4) for row in content["results"]]
+
+    page = page_of(change(copy(), multiply))
+    overview = page.source.split('class="overview"')[1].split("</table>")[0]
+    assert overview.count('scope="row"') == 12
+    assert page.source.count('class="methods"') == 3 + 1  # twelve methods, four a table, and the companion
+    assert "nothing: " in page.text
+
+
 # -- self-contained and escaped ----------------------------------------------------------------------------------------
 
 

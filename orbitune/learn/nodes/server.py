@@ -114,6 +114,8 @@ class Server:
         satellite, first = owner(made), self.order.rows(made).start
         model, front = self._pieces(satellite).model, self.setting.front(satellite)
         learns = self.setting.spec.trains != "head"
+        if learns:
+            self._require_base(made.version)
         places = torch.arange(len(values)) if self.order.keeps("feature") else self.order.places(made)
         found: list[Tensor] = [torch.empty(0)] * len(values)
         for rows in in_groups(places):
@@ -125,6 +127,16 @@ class Server:
             for row, one in zip(rows.tolist(), features.detach(), strict=True):
                 found[row] = one
         return self.setting.codec.encode(torch.stack(found), "feature")
+
+    def _require_base(self, version: int) -> None:
+        """Refuse to encode with an encoder that is not the one of the version before."""
+        each = self.setting.spec.accumulate if self.setting.shared else self.setting.versions
+        base = self.order.absolute(version) // each * each
+        if self.trainee.trained and self.done != base:
+            raise RunError(
+                f"server: version {self.order.absolute(version)} needs the encoder of version {base - 1}, it has that "
+                f"of {self.done - 1}; restore it to the rounds that lie behind, and train.staleness = 0"
+            )
 
     @property
     def _front_trains(self) -> bool:

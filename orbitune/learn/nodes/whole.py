@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orbitune.errors import RunError
 from orbitune.learn import state
 from orbitune.learn.aggregate import Tensors
 from orbitune.learn.codec import Wire
@@ -98,6 +99,7 @@ class Central:
         found: dict[Payload, bytes] = {}
         for payload in activity.makes:
             if payload.kind == "model":
+                self._require_base(payload.version)
                 self._learner.run_round(self.order.round_of(payload.version))
                 self.done = self.order.absolute(payload.version) + 1
                 found[payload] = self.setting.pack(self.trainee.trained, self.setting.model_names)
@@ -106,6 +108,12 @@ class Central:
             else:
                 raise unknown(self.node, activity)
         return found
+
+    def _require_base(self, version: int) -> None:
+        if self.done != self.order.absolute(version):
+            raise RunError(
+                f"server: round {self.order.absolute(version) + 1} follows after {self.done} rounds; restore it first"
+            )
 
     def _prepare(self, needs: Mapping[tuple[object, ...], Payload], read: Read) -> UnionLearner:
         pairs = [(needs["image", one], needs["label", one]) for one in range(len(self.setting.counts))]

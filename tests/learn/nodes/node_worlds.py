@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -65,10 +65,12 @@ class World:
     def images(self) -> Tensor:
         return prepare_images(torch.from_numpy(self.stored), INPUTS.channels, 1.0, INPUTS)
 
-    def hosts(self) -> dict[int, NodeWork]:
-        """Three processes as it were: half of the satellites, the other half, and the ground."""
+    def hosts(self, apart: bool = False) -> dict[int, NodeWork]:
+        """Three processes as it were: half of the satellites, the other half, and the ground; or one for each node."""
         middle, end = len(self.holdings) // 2, self.server + 1
-        groups = (range(middle), range(middle, len(self.holdings)), range(len(self.holdings), end))
+        groups = [range(middle), range(middle, len(self.holdings)), range(len(self.holdings), end)]
+        if apart:
+            groups = [range(node, node + 1) for node in range(end)]
         return {node: work for group in groups for work in [self.host(group)] for node in group}
 
     def host(self, nodes: Sequence[int]) -> NodeWork:
@@ -80,10 +82,13 @@ class World:
         raw = {node: STORE.write(self.stored[ids], self.labels[ids].numpy()) for node, ids in own.items()}
         return NodeWork(nodes, setting, samples, STORE, raw if self.spec.learner == "central" else None)
 
-    def drive(self, tamper: Tamper | None = None) -> Driver:
-        """All rounds on real bytes."""
+    def drive(
+        self, hosts: Mapping[int, NodeWork] | None = None, first_round: int = 0, tamper: Tamper | None = None
+    ) -> Driver:
+        """All rounds of the plan on real bytes."""
         timeline = self.planned.timeline
-        return Driver(timeline, self.hosts(), bool(timeline.private), tamper).run(0, self.satellites)
+        driver = Driver(timeline, hosts or self.hosts(), bool(timeline.private), tamper)
+        return driver.run(first_round, self.satellites)
 
     def reference(self, rounds: int) -> Tensors:
         """The same in one process."""
@@ -102,11 +107,12 @@ def _mission(*sets: str) -> Mission:
     return prepare(load("tiny", sets))
 
 
+@cache
 def world(method: str, *sets: str) -> World:
     """A mission planned for the small model and its samples."""
     rank = ("train.lora_rank=2",) if "train.trains=lora" in sets else ()
     scenario = load("tiny", (*BASE, *rank, *sets))
-    places = tuple(one for one in sets if one.startswith("shell"))
+    places = tuple(one for one in sets if one.startswith(("shell", "time")))
     satellites = _mission(*places).system.nodes.num_satellites
     held = Holdings(COUNTS[:satellites], NUM_TESTS, tuple(map(str, range(NUM_CLASSES))), float(STORED_BYTES))
     profile = measure_profile(tiny_backbone(torch.float32), INPUTS.sample_shape, "tiny", "tests", float(STORED_BYTES))
@@ -134,4 +140,4 @@ def final_weights(run: Driver, nodes: Sequence[int]) -> Tensors:
 def largest_difference(found: Tensors, expected: Tensors) -> float:
     """Relative to the norm of each tensor."""
     assert found.keys() == expected.keys()
-    return max(float((found[name] - value).norm() / value.norm()) for name, value in expected.items())
+    return max(float((found[name] - value).norm().item() / value.norm().item()) for name, value in expected.items())

@@ -90,8 +90,8 @@ class Driver:
         return later
 
     def _try(self, one: Activity) -> bool:
-        needs = (one.payload,) if one.payload else one.needs
-        own = [p for p in needs if p and not (self.private and p.kind in ("image", "label"))]
+        needs = one.needs if one.payload is None else (one.payload,)
+        own = [p for p in needs if not (self.private and p.kind in ("image", "label"))]
         if not all(self.stores[one.node].has(payload) for payload in own):
             return False
         read = self.stores[one.node].read
