@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 OUT = Path(__file__).resolve().parent / "out"
-PACKAGES = ("orbitune", "numpy", "scipy", "sgp4", "skyfield", "numba", "brahe", "networkx", "torch")
+PACKAGES = ("orbitune", "numpy", "scipy", "sgp4", "skyfield", "numba", "brahe", "networkx", "torch", "ray", "nvflare")
 
 WIDEST = 160
 """Characters beyond which a table is printed with a line for each figure instead."""

@@ -128,7 +128,7 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     scenario, request = load(run.path / "scenario.toml"), requested(run)
     mission = prepare(scenario)
     if not run.has("contacts.json"):
-        run.write_json("contacts.json", _overview(mission))
+        run.write_json("contacts.json", sky(mission))
     missions = [reseeded(mission, seed) for seed in request.seeds or (scenario.seed,)]
     cases, refused = attempt(request.methods, lambda name: _cases(missions, name, run, request, heard))
     train_all([training for found in cases.values() for case in found for training in case.work],
@@ -191,7 +191,8 @@ def _case(mission: Mission, name: str, run: RunFolder, request: Request, progres
     return Case(folder, seed, plan_row(mission, planned), tuple(costs), tuple(work))
 
 
-def _overview(mission: Mission) -> Row:
+def sky(mission: Mission) -> Row:
+    """What contacts.json has: nodes, ground tracks and passes, for the map and for names in the report."""
     scenario = mission.scenario
     stations = build.build_stations(scenario)
     return overview(build.build_constellation(scenario), stations, mission.system.contacts, scenario.time.start_utc)

@@ -13,7 +13,7 @@ is the bound of all. Bytes and energy below follow from the same needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from orbitune.cost.system import System
@@ -21,6 +21,7 @@ from orbitune.links.contacts import KINDS
 from orbitune.methods import Job
 from orbitune.methods.base import MEET_ON_GROUND
 from orbitune.timeline.bounds import Need, lower_bound
+from orbitune.timeline.needs import AIR
 from orbitune.units import BITS_PER_BYTE
 
 ROUNDING = 1e-9
@@ -54,29 +55,41 @@ def least_bytes(needs: Sequence[Need], system: System) -> float:
     What comes down or goes up crosses the air at least once for each group; payloads of different needs are different
     bytes. For an average see `_transmissions`.
     """
-    moved = sum(sum(need.total.values()) for need in needs if need.kind in ("down", "up"))
-    return (moved + sum(size for _, size in _averages(needs, system))) * (1.0 - ROUNDING)
+    return _carried(needs, system, lambda _, size: size) * (1.0 - ROUNDING)
 
 
 def least_energy_j(needs: Sequence[Need], system: System) -> float:
     """Joules that satellites spend on computing, sending and receiving; each byte on the cheapest link there is."""
     per_byte = _joules_per_byte(system)
+    cheapest = {link: per_byte.get(link, inf) for link in AIR.values()} | {"": min(per_byte.values(), default=inf)}
     total = sum(_computing_j(need, system) for need in needs if need.kind == "compute")
-    for kind, link in (("down", "downlink"), ("up", "uplink")):
-        moved = sum(sum(need.total.values()) for need in needs if need.kind == kind)
-        total += moved * per_byte.get(link, inf) if moved else 0.0
-    averaged = sum(size for _, size in _averages(needs, system))
-    total += averaged * min(per_byte.values(), default=inf) if averaged else 0.0
+    total += _carried(needs, system, lambda link, size: size * cheapest[link] if size else 0.0)
     return total * (1.0 - ROUNDING)
 
 
-def _averages(needs: Sequence[Need], system: System) -> Iterator[tuple[Need, float]]:
-    """Each average with the bytes that it takes: n + m - 2 transmissions of the model at satellites.
+def _carried(needs: Sequence[Need], system: System, cost: Callable[[str, float], float]) -> float:
+    """What links cost: `cost` of a kind of link ("" for any) and the bytes on it.
 
-    Argument 8 of `timeline.bounds`, for n satellites that computed since the last one and m that get it.
+    Where an average comes down and goes up as needs of their own on either side of it (`fedavg`), these are the same
+    bytes: the dearer of the two counts.
+    """
+    alone = [cost(AIR[need.kind], sum(need.total.values())) if need.kind in AIR else 0.0 for need in needs]
+    total = sum(alone)
+    for row, size in _averages(needs, system):
+        average = cost("", size)
+        if row and row + 1 < len(needs) and needs[row + 1].kind == "up" and needs[row + 1].one_copy:
+            average = max(0.0, average - alone[row - 1] - alone[row + 1])
+        total += average
+    return total
+
+
+def _averages(needs: Sequence[Need], system: System) -> Iterator[tuple[int, float]]:
+    """The number of each average among the needs, with the bytes that it takes.
+
+    These are n + m - 2 transmissions of the model at satellites: argument 8 of `timeline.bounds`, for n satellites that computed since the last one and m that get it.
     """
     trained: set[int] = set()
-    for need in needs:
+    for row, need in enumerate(needs):
         if need.kind == "compute" and need.after_weights:
             trained |= {node for node, flops in need.total.items() if flops > 0.0} - {system.nodes.server}
         if need.kind != "combine":
@@ -86,7 +99,7 @@ def _averages(needs: Sequence[Need], system: System) -> Iterator[tuple[Need, flo
         sources = len(trained & inside)
         trained = set()
         if sources and sources + len(members) > 2:
-            yield need, (sources + len(members) - 2) * min(size for size in need.total.values() if size > 0.0)
+            yield row, (sources + len(members) - 2) * min(size for size in need.total.values() if size > 0.0)
 
 
 def _computing_j(need: Need, system: System) -> float:

@@ -1,10 +1,10 @@
 """One host's part of a plan as a dataflow, in simulated time and without threads.
 
-Nothing starts before its planned moment; what is late starts as soon as it can: on each computer in planned
-order, on links see `lanes`. Whoever owns a `Flow` does what it asks for through `Hands` and tells it how that went; everything else follows
-from the clock. Bytes that are here before the simulated moment may be worked with ahead of time, so that the real
-seconds of a computation lie within the simulated ones, but nothing made of them is held, sent or recorded earlier than
-it would have been otherwise.
+Nothing starts before its planned moment; what is late starts as soon as it can: on each computer in planned order, on
+links as `lanes` says. Whoever owns a `Flow` does what it asks for through `Hands` and tells it how that went;
+everything else follows from the clock. Bytes that are here before the simulated moment may be worked with ahead of
+time, so that the real seconds of a computation lie within the simulated ones, but nothing made of them is held, sent or
+recorded earlier than it would have been otherwise.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ deliver     {"attempt", "activity", "source", "target", "payload", "offset", "ar
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -52,7 +53,34 @@ def make_host(peers: Peers, header: Header, body: bytes = b"") -> Host:
             "num_satellites"; "work" (see `make_work`) where something else than learning is done.
         body: Nothing.
     """
-    return Host(peers, header)
+    return Host(peers, owned(header, os.environ))
+
+
+SITE_STATES, SITE_IMAGES = "ORBITUNE_SITE_STATES", "ORBITUNE_SITE_IMAGES"
+"""Environment variables with which the owner of a machine says where states are kept and where the images lie."""
+
+
+def owned(header: Header, environment: Mapping[str, str]) -> Header:
+    """The header as the owner of this machine allows it: own folders go before those that the driver names.
+
+    Raises:
+        RunError: The owner has set his folders, and the driver names code of its own.
+    """
+    states, images = environment.get(SITE_STATES), environment.get(SITE_IMAGES)
+    if states is None and images is None:
+        return header
+    model = header.get("model", {})
+    if "work" in header or model.get("name") == "module":
+        raise RunError(
+            f"this site has an owner ({SITE_STATES} or {SITE_IMAGES} is set), who runs no code that the driver names: "
+            "take a model that Orbitune or a library brings, not model.name = 'module'"
+        )
+    found = dict(header)
+    if states is not None:
+        found["folder"] = states
+    if images is not None and header.get("selection", {}).get("folder") is not None:
+        found["selection"] = header["selection"] | {"folder": images}
+    return found
 
 
 class Host:

@@ -81,13 +81,14 @@ class Members:
     def _place(self, host: str) -> None:
         training = self._training
         selection = asdict(training.selection)
+        folder = training.selection.folder
         header: Header = {
             "nodes": list(self.nodes_of[host]),
             "host_of": {str(node): name for node, name in self.host_of.items()},
-            "folder": str(self._root),
+            "folder": str(self._root.resolve()),  # a host has another working folder
             "spec": asdict(training.spec),
             "model": asdict(training.model),
-            "selection": selection | {"folder": None if selection["folder"] is None else str(selection["folder"])},
+            "selection": selection | {"folder": None if folder is None else str(folder.resolve())},
             "num_satellites": training.num_satellites,
         }
         self.engine.place(host, FACTORY, _plain(header))

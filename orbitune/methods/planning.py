@@ -14,6 +14,7 @@ from orbitune.methods.asynchronous import largest_staleness
 from orbitune.methods.asynchronous_base import Asynchronous
 from orbitune.methods.base import Cut, Job, Method, start_with
 from orbitune.methods.fedbuff import FedBuff
+from orbitune.methods.stream_rounds import Foresight
 from orbitune.methods.taking_part import staged
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.collector import paused_collector
@@ -22,6 +23,14 @@ from orbitune.timeline.simulate import HorizonEnd, Schedule
 
 TRIED_ROUNDS = 2
 """Our choice: rounds for which each number of micro-batches is tried; the second starts from what was done ahead."""
+
+AS_WELL = 0.01
+"""Our choice: two cuts with which the first rounds take so nearly the same time do equally well, and the coarser one is
+planned sooner."""
+
+FAR_AHEAD = 3
+"""Our choice: so many exchanges are begun beside the one that trains where a guide shares out the links. On the preset
+`paper`, twelve rounds are within 3 % of their bound with three, within 7 % with two."""
 
 SAME_S = 1e-8
 """What streaming gains must be more than rounding, or stages are shown one after the other."""
@@ -121,9 +130,8 @@ def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
 
 
 def _streamed(method: Method, job: Job, on_round: OnRound | None) -> Timeline | None:
-    """The streamed timeline with the best number of micro-batches that fits the memory; None if there is none."""
-    for ahead in (True, False):
-        cuts = [Cut(parts, ahead) for parts in _numbers(max(job.batch))]
+    """The streamed timeline with the best cut into micro-batches that fits the memory; None if there is none."""
+    for cuts in _cuts(method, job):
         if job.rounds > TRIED_ROUNDS:
             cuts = _quickest_start(method, job, cuts)
         best: Timeline | None = None
@@ -137,6 +145,18 @@ def _streamed(method: Method, job: Job, on_round: OnRound | None) -> Timeline | 
     return None
 
 
+def _cuts(method: Method, job: Job) -> list[list[Cut]]:
+    """Cuts to choose from; where none of them fits the memory, those after them."""
+    guidable = method.learner == "split" and job.ways.satellite_ground == "quickest"
+    plain, early = ((1, False),), ((FAR_AHEAD, True), (1, False))
+    rungs = (early, plain, ((0, True), (0, False))) if guidable else (plain, ((0, False),))
+    numbers = _numbers(max(job.batch))
+    return [
+        [Foresight(parts, depth > 0, max(1, depth), guided) for depth, guided in rung for parts in numbers]
+        for rung in rungs
+    ]
+
+
 def _attempt(method: Method, job: Job, cut: Cut, on_round: OnRound | None, limit: _Limit | None) -> Timeline | None:
     try:
         return _play(method, job, cut, on_round, limit)
@@ -145,7 +165,7 @@ def _attempt(method: Method, job: Job, cut: Cut, on_round: OnRound | None, limit
 
 
 def _quickest_start(method: Method, job: Job, cuts: Sequence[Cut]) -> list[Cut]:
-    """The cut with which the first rounds end first, among equals the coarsest; none if they all fail."""
+    """The cut with which the first rounds end first, of those that do as well the first; none if they all fail."""
     schedule, start_s = _deployed(method, job)
     ends_s: dict[Cut, float] = {}
     for cut in cuts:
@@ -158,7 +178,8 @@ def _quickest_start(method: Method, job: Job, cuts: Sequence[Cut]) -> list[Cut]:
         except PlanError:
             continue
         ends_s[cut] = now
-    return sorted(ends_s, key=ends_s.__getitem__)[:1]
+    enough_s = start_s + (min(ends_s.values(), default=start_s) - start_s) * (1.0 + AS_WELL)
+    return [cut for cut, end_s in ends_s.items() if end_s <= enough_s][:1]
 
 
 def _numbers(batch: int) -> list[int]:

@@ -13,6 +13,9 @@ from orbitune.report.gantt import Chart, job_chart, round_chart, round_to_show
 from orbitune.report.markup import Child, Markup, tag
 from orbitune.report.stages import Looks
 
+NOTHING_S = 1e-9
+"""Our choice: a smaller error is rounding."""
+
 
 def draw(execution: Execution, nodes: Nodes | None, look: Looks) -> list[Markup]:
     """The whole section."""
@@ -27,13 +30,13 @@ def draw(execution: Execution, nodes: Nodes | None, look: Looks) -> list[Markup]
 def _summary(execution: Execution) -> list[Child]:
     whole = execution.executed_s / execution.planned_s if execution.planned_s else None
     words: list[Child] = [
-        "The plan of ", tag("b", execution.method), " was carried out by real processes on the engine ",
+        "The plan of ", tag("b", execution.method), " was carried out for real on the engine ",
         tag("b", execution.engine), f", {amounts.digits(execution.time_scale)} simulated seconds in a real one, in "
         f"{amounts.duration(execution.wall_s)} of real time. Planned were {amounts.duration(execution.planned_s)} for "
-        f"the whole job, executed {amounts.duration(execution.executed_s)} ({amounts.times(whole, 4)}). ",
+        f"the whole job, executed {amounts.duration(execution.executed_s)} ({_ratio(whole)}). ",
     ]  # fmt: skip
     if execution.round_ratio is not None:
-        words.append(f"Rounds took {amounts.times(execution.round_ratio, 4)} their planned time. ")
+        words.append(f"Rounds took {_ratio(execution.round_ratio)} their planned time. ")
     late = amounts.count(execution.overruns, "computation")
     words.append(f"{late} took longer than planned. " if execution.overruns else "No computation overran its time. ")
     if execution.weight_difference is not None:
@@ -44,7 +47,8 @@ def _summary(execution: Execution) -> list[Child]:
 def _weights(difference: float) -> str:
     if difference == 0.0:
         return "The final weights are those of training in one process, bit for bit. "
-    return f"The final weights differ from training in one process by at most {difference:.2g} (relative). "
+    words = f"{difference:.2g}".replace("-", "\u2011")  # a hyphen at which no line ends
+    return f"The final weights differ from training in one process by at most {words} (relative). "
 
 
 # -- charts ----------------------------------------------------------------------------------------------------------
@@ -110,10 +114,17 @@ def _lines(execution: Execution) -> list[list[Child]]:
 
 def _line(row: StageTimes) -> list[Child]:
     error_s = row.executed_s - row.planned_s
+    if abs(error_s) < NOTHING_S:
+        error_s = 0.0
     sign = "+" if error_s > 0 else "−" if error_s < 0 else ""
     ratio = row.executed_s / row.planned_s if row.judged and row.planned_s else None
     times = [amounts.duration(row.planned_s), amounts.duration(row.executed_s)]
-    return [row.stage, *times, amounts.times(ratio, 4), f"{sign}{amounts.duration(abs(error_s))}"]
+    return [row.stage, *times, _ratio(ratio), f"{sign}{amounts.duration(abs(error_s))}"]
+
+
+def _ratio(ratio: float | None) -> str:
+    """To a thousandth, since it should be 1."""
+    return amounts.NONE if ratio is None else f"{ratio:.3f}×"
 
 
 def _caption(execution: Execution) -> str:

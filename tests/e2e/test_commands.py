@@ -24,7 +24,7 @@ EVERY = ("collaborative", "reconstructed", "onboard", "download", "fedavg", "fed
 
 def orbitune(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "orbitune", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=cwd)
 
 
 def answer(*arguments: str, cwd: Path | None = None) -> dict[str, Any]:
@@ -149,6 +149,7 @@ def test_curves_rise_and_end_where_training_does(compared: dict[str, Any]) -> No
 # -- every method, several seeds, methods that cannot work -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_method_can_be_compared(every: dict[str, Any]) -> None:
     assert tuple(row["method"] for row in every["results"]) == EVERY
     assert every["refused"] == {}
@@ -180,6 +181,7 @@ def test_seeds_give_mean_and_spread(seeded: dict[str, Any]) -> None:
     assert len(set(losses)) == 2  # other samples, other draws
 
 
+@pytest.mark.slow
 def test_one_seed_of_several_is_what_it_is_alone(seeded: dict[str, Any], tmp_path: Path) -> None:
     sets = ("train.trains=head", "data.assignment=dirichlet", "data.dirichlet_alpha=0.5", "seed=1")
     flags = [part for one in sets for part in ("--set", one)]
@@ -190,6 +192,7 @@ def test_one_seed_of_several_is_what_it_is_alone(seeded: dict[str, Any], tmp_pat
     assert alone["results"][0]["over_seeds"] is None
 
 
+@pytest.mark.slow
 def test_a_finished_run_over_seeds_is_only_read_again(seeded: dict[str, Any]) -> None:
     run = Path(seeded["run"])
     metrics = list(run.rglob("metrics.jsonl"))
@@ -219,12 +222,12 @@ def test_a_run_from_before_seeds_and_curves_still_goes_on(compared: dict[str, An
     assert answer("compare", "--resume", str(run), "--json")["results"] == compared["results"]
 
 
-@pytest.mark.parametrize("phase", ["deploy", "train", "deliver"])
-def test_a_phase_can_be_planned_alone(compared: dict[str, Any], phase: str) -> None:
-    found = answer("plan", "tiny", *QUICK, "--phase", phase, "--json")
+def test_a_phase_can_be_planned_alone(compared: dict[str, Any]) -> None:
+    found = answer("plan", "tiny", *QUICK, "--phase", "deliver", "--json")
     for row, whole in zip(found["results"], compared["results"], strict=True):
-        assert row["phase"] == phase
-        assert row["time_s"] == pytest.approx(whole[f"{phase}_s"], abs=1e-6)
+        assert row["phase"] == "deliver"
+        assert row["starts_s"] == pytest.approx(whole["deploy_s"] + whole["train_s"])
+        assert row["time_s"] == pytest.approx(whole["deliver_s"], abs=1e-6)
         assert row["bound_s"] <= row["time_s"] + 1e-6
 
 

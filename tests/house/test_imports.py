@@ -186,7 +186,13 @@ def test_every_import_is_declared(repository: Path) -> None:
     """Core folders import core dependencies only; learn may also use the `train` extra, and one file each other one."""
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = names_of(project["dependencies"]) | set(sys.stdlib_module_names) | {"orbitune"}
-    extras = {"orbitune/learn/": "train", "orbitune/links/weather.py": "itu", "orbitune/links/compiled.py": "fast"}
+    extras = {
+        "orbitune/learn/": "train",
+        "orbitune/links/weather.py": "itu",
+        "orbitune/links/compiled.py": "fast",
+        "orbitune/engine/flare": "flare",
+        "orbitune/engine/ray": "ray",
+    }
     allowed = {start: core | names_of(project["optional-dependencies"][extra]) for start, extra in extras.items()}
     missing = [
         f"{place}: {name}"

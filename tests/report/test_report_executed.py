@@ -55,7 +55,7 @@ def test_a_short_stage_has_an_error_and_no_ratio(page: Page) -> None:
     (row,) = re.findall(r"<tr><th scope=\"row\">head step</th>.*?</tr>", page.source)
     assert re.findall(r"<td>(.*?)</td>", row)[2] == amounts.NONE
     (row,) = re.findall(r"<tr><th scope=\"row\">send up features</th>.*?</tr>", page.source)
-    assert re.findall(r"<td>(.*?)</td>", row)[2] == "1.02×"
+    assert re.findall(r"<td>(.*?)</td>", row)[2] == "1.020×"
 
 
 def test_both_charts_lie_on_one_axis_and_executed_ends_later(launched: RunFolder, page: Page) -> None:

@@ -229,7 +229,7 @@ class NodeWork:
         with self._lock:
             for payload in promised:
                 done = self.order.absolute(payload.version) + 1
-                if payload.kind == "update" and self._is_ground(node):
+                if payload.kind == "update" and self._board(node).done < done:
                     values = self.setting.unpack(read(payload), self.setting.update_names, "update")
                     self._board(node).delivered(values, done)
                 elif payload.kind == "model" and not self._is_ground(node):

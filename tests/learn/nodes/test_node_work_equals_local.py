@@ -26,7 +26,7 @@ TABLE = {
     ),
     "lora, embeddings kept": (
         "collaborative", "train.trains=lora", "method.cache=embeddings", "method.overlap=stream",
-        "train.accumulate=2",
+        "train.accumulate=2", *ONE_PLANE,
     ),
     "lora, all on board": (
         "collaborative", "train.trains=lora", "model.cut_after_block=2", "method.preloaded=true",
@@ -41,20 +41,20 @@ TABLE = {
     ),
     "own encoders, full, streamed": (
         "collaborative", "train.trains=full", "train.server_encoder=per_client", "method.overlap=stream",
-        "train.accumulate=2",
+        "train.accumulate=2", *ONE_PLANE,
     ),
     "reconstructed": ("reconstructed", "train.trains=encoder", "train.schedule=cosine", "train.local_steps=2"),
     "onboard": ("onboard", "train.trains=lora", "train.accumulate=2", "method.overlap=stream"),
     "onboard, features kept": ("onboard", "train.trains=head", "method.cache=features", "method.codec=int8"),
     "fedavg": ("fedavg", "train.trains=full", "train.prox_mu=0.1", "train.server_optimizer=adam"),
-    "fedisl": ("fedisl", "train.trains=encoder"),
+    "fedisl": ("fedisl", "train.trains=encoder", "method.deliver_to=satellites"),
     "fedleo": ("fedleo", "train.trains=lora"),
 }  # fmt: skip
 
 
 LONG = {
-    "head", "head, embeddings kept", "encoder, a group and a bit", "encoder, blocks on board", "full", "full, few tokens",
-    "full, streamed", "lora, all on board", "reconstructed", "onboard, features kept", "fedleo",
+    "head", "head, embeddings kept", "encoder, a group and a bit", "encoder, blocks on board", "full",
+    "full, few tokens", "full, streamed", "lora, all on board", "reconstructed", "onboard, features kept", "fedleo",
 }  # fmt: skip
 """What the other rows, and those that are equal bit for bit, show nearly as well."""
 
@@ -69,6 +69,8 @@ def test_weights_agree_up_to_the_order_of_additions(row: str) -> None:
     found = final_weights(run, [*planned.satellites, planned.server])
     assert largest_difference(found, planned.reference(2)) < 1e-5
     assert set(run.wire) <= PRIVATE_KINDS
+    if "method.deliver_to=satellites" in TABLE[row]:
+        assert final_weights(run, [0]).keys() == found.keys()
 
 
 BITS = {
