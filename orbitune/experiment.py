@@ -93,6 +93,8 @@ def requested(run: RunFolder) -> Request:
         unknown = set(request.methods) - set(METHODS)
         if unknown:
             raise TypeError(f"unknown method {sorted(unknown)[0]!r}")
+        if not all(isinstance(seed, int) for seed in request.seeds):
+            raise TypeError(f"seeds {list(request.seeds)}")
         return request
     except (KeyError, TypeError) as error:
         raise RunError(f"{run.path / 'request.json'} is damaged: {error}; start a new run") from error

@@ -86,7 +86,8 @@ def _carried(needs: Sequence[Need], system: System, cost: Callable[[str, float],
 def _averages(needs: Sequence[Need], system: System) -> Iterator[tuple[int, float]]:
     """The number of each average among the needs, with the bytes that it takes.
 
-    These are n + m - 2 transmissions of the model at satellites: argument 8 of `timeline.bounds`, for n satellites that computed since the last one and m that get it.
+    These are n + m - 2 transmissions of the model at satellites: argument 8 of `timeline.bounds`, for n satellites that
+    computed since the last one and m that get it.
     """
     trained: set[int] = set()
     for row, need in enumerate(needs):

@@ -47,6 +47,13 @@ SPEAK_EVERY_S = 10.0
     type=click.Choice(("plane", "satellite")),
     help="A process for each orbital plane, or for each satellite; the ground has one of its own.",
 )
+@click.option(
+    "--place",
+    "places",
+    multiple=True,
+    metavar="HOST=ADDRESS",
+    help="On which machine of a Ray cluster a process runs (plane-0=10.0.0.3); repeatable.",
+)
 @click.option("--check-weights", is_flag=True, help="Train the same rounds in one process too, and compare weights.")
 @click.option("--runs", "root", default="runs", show_default=True, type=click.Path(path_type=Path))
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run folder.")
@@ -58,6 +65,7 @@ def launch(
     address: str | None,
     time_scale: float,
     sites: str,
+    places: Sequence[str],
     check_weights: bool,
     root: Path,
     resume: Path | None,
@@ -71,7 +79,7 @@ def launch(
     from orbitune.launch.run import execute
     from orbitune.report.page import write_report
 
-    run = _run(scenario, sets, (engine, address, time_scale, sites), root, resume)
+    run = _run(scenario, sets, (engine, address, time_scale, sites, _places(places)), root, resume)
     try:
         with _progress(as_json) as heard:
             content = execute(run, heard, check_weights)
@@ -87,7 +95,7 @@ def launch(
 def _run(
     scenario: str | None,
     sets: Sequence[str],
-    how: tuple[str | None, str | None, float, str],
+    how: tuple[str | None, str | None, float, str, dict[str, str]],
     root: Path,
     resume: Path | None,
 ) -> RunFolder:
@@ -95,15 +103,25 @@ def _run(
     from orbitune.launch.state import Request
     from orbitune.scenario.load import load
 
-    engine, address, time_scale, sites = how
+    engine, address, time_scale, sites, places = how
     if resume is not None:
         if scenario is not None or sets or time_scale:
             raise InputError("--resume goes on as the run was started; leave SCENARIO, --set and --time-scale away")
-        return resumed(resume, engine, address)
+        return resumed(resume, engine, address, places)
     if scenario is None:
         raise InputError("no scenario given; give a .toml file or a preset (orbitune new --list)")
     loaded = load(scenario, sets)
-    return start(loaded, Request(loaded.method.name, engine or "local", address or "", time_scale, sites), root)
+    return start(loaded, Request(loaded.method.name, engine or "local", address or "", time_scale, sites, places), root)
+
+
+def _places(written: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in written:
+        host, equals, address = text.partition("=")
+        if not (host and equals and address):
+            raise InputError(f"--place {text!r}: write HOST=ADDRESS, such as ground=10.0.0.3")
+        found[host] = address
+    return found
 
 
 def _table(content: Mapping[str, Any]) -> RenderableType:

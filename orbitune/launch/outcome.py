@@ -20,6 +20,9 @@ from orbitune.runs import SCHEMA_VERSION, RunFolder
 from orbitune.statements import assumptions, checks
 from orbitune.timeline.activity import Timeline
 
+OUTCOME = "launch.json"
+"""What is planned and executed, in the run folder; it is there when the run is finished."""
+
 EXECUTED = "executed"
 """Name of the executed timeline in a method's folder."""
 
@@ -43,23 +46,20 @@ def write_outcome(
     planned: Planned,
     request: Request,
     state: State,
-    weights: Sequence[bytes],
-    call_s: float,
     check_weights: bool,
 ) -> Row:
     """Write launch.json, compare.json, the executed timeline and the trained weights; returns what is in launch.json.
 
     Args:
         run, mission, planned, request, state: Of the finished run.
-        weights: What trained, each from one node, as safetensors.
-        call_s: Simulated seconds that a call without work took.
         check_weights: Whether to train the same rounds in this process and compare.
     """
     attempts = _attempts(run, request.method, state)
     run.write_timeline(request.method, _joined(attempts), EXECUTED)
-    curve, difference = _judged(run, mission, planned, state, weights, check_weights)
+    curve, difference = _judged(run, mission, planned, state, check_weights)
     run.keep_rows(f"methods/{request.method}/metrics.jsonl", curve)
     stages, rounds = _compared(attempts, state)
+    call_s = state.call_s * request.time_scale
     content: Row = {
         "schema_version": SCHEMA_VERSION,
         "scenario": mission.scenario.name,
@@ -78,8 +78,8 @@ def write_outcome(
         "max_weight_difference": difference,
         "final_accuracy": curve[-1]["accuracy"],
     }
-    run.write_json("launch.json", content)
     _write_comparison(run, mission, planned, curve)
+    run.write_json(OUTCOME, content)
     run.event("finished")
     return content
 
@@ -162,7 +162,7 @@ def _joined(attempts: Sequence[Attempted]) -> Timeline:
 
 
 def _judged(
-    run: RunFolder, mission: Mission, planned: Planned, state: State, weights: Sequence[bytes], check_weights: bool
+    run: RunFolder, mission: Mission, planned: Planned, state: State, check_weights: bool
 ) -> tuple[list[dict[str, Any]], float | None]:
     """The learning curve, from the states after each round, and the largest difference to one process."""
     from orbitune.learn.outcome import Judge
@@ -173,8 +173,8 @@ def _judged(
     ends_s = [planned.timeline.phase_s("deploy"), *state.round_ends_s]
     curve = [judge.row(0, ends_s[0], ())]
     for number in range(1, state.rounds_done + 1):
-        last = number == state.rounds_done
-        curve.append(judge.row(number, ends_s[number], weights if last else _states(folder, number)))
+        curve.append(judge.row(number, ends_s[number], _states(folder, number)))
+    weights = _states(folder, state.rounds_done)
     write_whole(folder / "weights.safetensors", judge.joined(weights))
     if not check_weights:
         return curve, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from orbitune.experiment import Request as TrainRequest
 from orbitune.experiment import start as start_run
 from orbitune.experiment import trainings
 from orbitune.launch.members import Members, sites_of
-from orbitune.launch.outcome import write_outcome
+from orbitune.launch.outcome import OUTCOME, write_outcome
 from orbitune.launch.state import FILE as STATE
 from orbitune.launch.state import Request, State
 from orbitune.launch.supervise import Supervisor, Watched
@@ -24,6 +24,10 @@ from orbitune.scenario.load import load
 from orbitune.scenario.schema import Scenario
 
 REQUEST = "launch-request.json"
+
+SHARE = 0.001
+"""What a host asks of the resource that every machine of a Ray cluster has under its address, `node:ADDRESS`, one of
+each (ray/_private/resource_and_label_spec.py, of 2.60): so little that all of a mission fit on one."""
 
 USUAL_WALL_S = 180.0
 """Real seconds that a run is given where nobody says: three minutes, long enough for compute and calls to keep up with
@@ -41,17 +45,20 @@ def start(scenario: Scenario, request: Request, root: Path) -> RunFolder:
     return run
 
 
-def resumed(path: Path, engine: str | None, address: str | None) -> RunFolder:
-    """A run to go on with, on another engine if one is named.
+def resumed(path: Path, engine: str | None, address: str | None, places: Mapping[str, str] | None = None) -> RunFolder:
+    """A run to go on with, on another engine or elsewhere if one is named; then with these places, or none.
 
     Raises:
         RunError: The folder holds no real run, or one that is finished.
     """
     run = RunFolder.open(path)
     request = requested(run)
-    if run.has(STATE) and State.load(run).finished:
-        raise RunError(f"{path} is finished; read {path / 'launch.json'}, or start a new run")
-    changed = replace(request, engine=engine or request.engine, address=address or request.address)
+    if run.has(OUTCOME):
+        raise RunError(f"{path} is finished; read {path / OUTCOME}, or start a new run")
+    kept = {} if engine or address else request.places
+    changed = replace(
+        request, engine=engine or request.engine, address=address or request.address, places=dict(places or kept)
+    )
     run.write_json(REQUEST, asdict(changed))
     return run
 
@@ -87,15 +94,13 @@ def execute(run: RunFolder, heard: Callable[[Watched], None], check_weights: boo
     planned = _planned(mission, request.method, run)
     request = _with_scale(request, planned)
     state = State.load(run) if run.has(STATE) else State(satellites=list(mission.system.nodes.satellites))
-    members = _members(run, mission, planned, request)
-    try:
-        supervisor = Supervisor(run, mission, planned, request, members, state, heard)
-        supervisor.carry_out()
-        overhead_s = members.call_s() * request.time_scale
-        weights = supervisor.weights()
-    finally:
-        members.close()
-    return write_outcome(run, mission, planned, request, state, weights, overhead_s, check_weights)
+    if not state.finished:
+        members = _members(run, mission, planned, request)
+        try:
+            Supervisor(run, mission, planned, request, members, state, heard).carry_out()
+        finally:
+            members.close()
+    return write_outcome(run, mission, planned, request, state, check_weights)
 
 
 def _with_scale(request: Request, planned: Planned) -> Request:
@@ -121,10 +126,23 @@ def _members(run: RunFolder, mission: Mission, planned: Planned, request: Reques
 
 def _engine(run: RunFolder, request: Request, hosts: tuple[str, ...]) -> Engine:
     """Started here, or the running one at the address."""
+    _check_places(request, hosts)
     if request.engine == "local":
         if request.address:
             raise InputError(f"--address {request.address}: the local engine has none; take --engine ray or flare")
         return make_engine("local")
     if request.engine == "ray":
-        return make_engine("ray", address=request.address or None)
+        on = {host: {f"node:{place}": SHARE} for host, place in request.places.items()}
+        return make_engine("ray", address=request.address or None, resources=on)
     return make_engine("flare", workspace=run.path / "flare", members=hosts, address=request.address or None)
+
+
+def _check_places(request: Request, hosts: tuple[str, ...]) -> None:
+    if request.places and not (request.engine == "ray" and request.address):
+        raise InputError(f"--place {_first(request.places)}: only --engine ray with an --address has places")
+    if strangers := {host: place for host, place in request.places.items() if host not in hosts}:
+        raise InputError(f"--place {_first(strangers)}: there is no such host; there are {', '.join(hosts)}")
+
+
+def _first(places: Mapping[str, str]) -> str:
+    return "=".join(next(iter(places.items())))

@@ -21,6 +21,8 @@ class Request:
         address: Of a running cluster or federation; "" starts what is needed here.
         time_scale: Simulated seconds per real second.
         sites: Who shares a host, see `members.SITES`.
+        places: Address of the machine of a Ray cluster on which a host runs, by host; the others go where there is
+            least.
     """
 
     method: str
@@ -28,6 +30,7 @@ class Request:
     address: str
     time_scale: float
     sites: str
+    places: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,6 +47,7 @@ class State:
         round_ends_s: Simulated end of each finished round.
         events: What happened, with the simulated time.
         overruns: Computations that took longer than planned.
+        call_s: Real seconds that a call without work takes.
         wall_s: Real seconds so far.
         finished: Whether everything is delivered.
     """
@@ -57,6 +61,7 @@ class State:
     round_ends_s: list[float] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     overruns: int = 0
+    call_s: float = 0.0
     wall_s: float = 0.0
     finished: bool = False
 

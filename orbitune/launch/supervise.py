@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orbitune.engine.protocol import CallFailed, Header, Reply
+from orbitune.engine.protocol import CallFailed, Header, Reply, TimedOut, Unreachable
 from orbitune.errors import RunError
 from orbitune.execute.program import programs, translated
 from orbitune.launch.members import GROUND, Members
@@ -107,6 +107,7 @@ class Supervisor:
         self._plan_s = 0.0
         self._out: set[str] = set()
         self._back: list[str] = []
+        self._behind: set[str] = set()
 
     # -- the clock -----------------------------------------------------------------------------------------------
 
@@ -129,25 +130,30 @@ class Supervisor:
             PlanError: The rest cannot be planned with what is left.
         """
         self.members.place(self.hosts)
+        self.state.call_s = self.members.call_s()
         self._epoch_s = time.time() + LEAD_S - self.state.sim_s / self.request.time_scale
         if self.state.attempt:
             self._restore(self.hosts)
-        fault = Fault()
         while not self.state.finished:
-            self._go(self._plan(preloaded=not fault.returned))
-            fault = self._watch()
+            try:
+                self._go(self._plan())
+                fault = self._watch()
+                if fault:
+                    self._answer(fault)
+            except (Unreachable, TimedOut):  # between two looks, or while a fault was answered
+                self._answer(Fault(hosts=list(self.members.ask(self.hosts, "status", {}).failed)))
             self._note_progress()
-            if fault:
-                self._answer(fault)
 
-    def _plan(self, preloaded: bool) -> Attempt:
+    def _plan(self) -> Attempt:
         """The first plan as it is; afterwards, what is left of it from a moment on that is still to come."""
         if self.state.attempt == 0:
             return Attempt(self.planned, 0.0, tuple(range(len(self.mission.system.nodes))))
         began_s = time.time()
         start_s = self.now_s() + (2 * self._plan_s + LEAD_S) * self.request.time_scale
         state = self.state
-        rest = rest_of(self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded)
+        rest = rest_of(
+            self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded=not self._behind
+        )
         planned = plan_method(rest, self.request.method)
         self._plan_s = time.time() - began_s
         return Attempt(planned, start_s, node_ids(self.mission, rest))
@@ -172,6 +178,7 @@ class Supervisor:
         clock = number | {"epoch_s": self._epoch_s, "scale": self.request.time_scale}
         offsets = self.members.offsets_s
         self.members.must({host: (clock | {"offset_s": offsets[host]}, b"") for host in parts}, "go")
+        self._behind.clear()
         state.save(self.run)
 
     def _write_down(self, attempt: Attempt) -> None:
@@ -233,11 +240,11 @@ class Supervisor:
         """Rounds that everybody has finished: who took part, and the states to start again from."""
         state = self.state
         members = sorted(state.satellites)
-        for round_index in range(state.rounds_done, rounds):
+        for done in range(state.rounds_done + 1, rounds + 1):
+            self._keep_states(done, members[0])
             state.participation.append(members)
             state.round_ends_s.append(self.now_s())
-            self._keep_states(round_index + 1, members[0])
-        state.rounds_done = rounds
+            state.rounds_done = done
         self._note_progress()
 
     def _keep_states(self, rounds: int, satellite: int) -> None:
@@ -259,14 +266,6 @@ class Supervisor:
     def _wall_s(self) -> float:
         return self._before_s + time.time() - self._began_s
 
-    def weights(self) -> list[bytes]:
-        """What was trained: of the first satellite, with which all are alike, and of the server, as safetensors."""
-        found = []
-        for node in (self.state.satellites[0], self.mission.system.nodes.server):
-            host = self.members.host_of[node]
-            found.append(self.members.must({host: ({"node": node}, b"")}, "weights")[host].body)
-        return found
-
     # -- faults --------------------------------------------------------------------------------------------------
 
     def _answer(self, fault: Fault) -> None:
@@ -275,8 +274,7 @@ class Supervisor:
         self.members.ask(alive, "stop", {"attempt": self.state.attempt})
         self._write_executed(self.members.ask(alive, "executed", {}).replies)
         self.state.gone += fault.links
-        waits = self.mission.scenario.train.lost_satellites == WAIT
-        again = [host for host in fault.hosts if waits or host == GROUND]
+        again = started_again(fault.hosts, self.mission.scenario.train.lost_satellites)
         for host in fault.hosts:
             self.members.engine.kill(host)  # it may hang and still answer later
         self.members.place(again)
@@ -303,6 +301,7 @@ class Supervisor:
     def _take_back(self, hosts: list[str]) -> None:
         for host in hosts:
             self._back.remove(host)
+            self._behind.add(host)
             self._out.discard(host)
             back = [node for node in self.members.nodes_of[host] if node in self.mission.system.nodes.satellites]
             self.state.satellites = sorted({*self.state.satellites, *back})
@@ -323,6 +322,11 @@ class Supervisor:
             role = "server" if node == self.mission.system.nodes.server else "satellite"
             body = self._kept(rounds, role).read_bytes()
             self.members.must({host: ({"node": node, "round": rounds}, body)}, "import")
+
+
+def started_again(hosts: Sequence[str], lost_satellites: str) -> list[str]:
+    """Which lost hosts a run waits for; it goes on without the others."""
+    return [host for host in hosts if lost_satellites == WAIT or host == GROUND]
 
 
 def _lost_links(replies: Iterable[Reply]) -> list[Link]:

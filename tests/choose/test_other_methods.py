@@ -40,6 +40,7 @@ num_classes = 7
 [method]
 cache = "none"
 inter_orbit = "via_ground"
+deliver_to = "satellites"
 """
 
 FEW: dict[str, tuple[Value, ...]] = {
@@ -70,7 +71,7 @@ def few(mission: Mission, *methods: str) -> Space:
     return replace(whole, values={name: FEW.get(name, own) for name, own in whole.values.items()})
 
 
-@pytest.mark.parametrize("method", OTHERS)
+@pytest.mark.parametrize("method", [pytest.param("onboard", marks=pytest.mark.slow), *OTHERS[1:]])
 def test_nothing_beats_the_answer_over_all_switches(method: str, path: Path, mission: Mission) -> None:
     """Switches that the search leaves alone are tried as well."""
     space = few(mission, method)

@@ -7,6 +7,7 @@ of its own: taken down, it drops every frame while all hosts still see their lin
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ class Network:
 
     key: str
     hosts: tuple[str, ...]
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def namespace(self, host: str) -> str:
         """Name of a host's namespace, as `ip netns` has it."""
@@ -49,20 +51,14 @@ class Network:
         """What runs a command on a host."""
         return ["ip", "netns", "exec", self.namespace(host), *words]
 
-    def start(self, host: str, words: Sequence[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a command on a host; what it prints goes to a file."""
+    def start(self, host: str, words: Sequence[str], log: Path, **variables: str) -> None:
+        """Start a command on a host, until the host is removed; what it prints goes to a file."""
         with log.open("ab") as file:
-            return subprocess.Popen(
-                self.command(host, words), env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=file,
-                stderr=subprocess.STDOUT, start_new_session=True,
+            command = self.command(host, words)
+            self.started.append(
+                subprocess.Popen(command, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=file,
+                                 stderr=subprocess.STDOUT, start_new_session=True)
             )  # fmt: skip
-
-    def processes(self) -> set[int]:
-        """All that run on the hosts."""
-        found = set()
-        for host in self.hosts:
-            found |= set(map(int, _ip("netns", "pids", self.namespace(host)).split()))
-        return found
 
     def build(self) -> None:
         """Make the hosts and join them."""
@@ -86,6 +82,8 @@ class Network:
         names = [name for name in map(self.namespace, (*self.hosts, "switch")) if name in there]
         for name in names:
             _end([int(pid) for pid in _ip("netns", "pids", name).split()])
+        for process in self.started:
+            process.wait(GONE_S)
         for name in names:
             _ip("netns", "delete", name)
 
@@ -98,6 +96,13 @@ def cut(switch: str) -> None:
 def mend(switch: str) -> None:
     """Let it pass again."""
     _ip("-n", switch, "link", "set", "bridge", "up")
+
+
+def counted(switch: str) -> dict[str, int]:
+    """Bytes that hosts have given to the switch, and that it has given to hosts, as the kernel counts them."""
+    links = json.loads(_ip("-n", switch, "-statistics", "-json", "link", "show", "type", "veth"))
+    both = [link["stats64"] for link in links]
+    return {"offered": sum(one["rx"]["bytes"] for one in both), "passed": sum(one["tx"]["bytes"] for one in both)}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The rest of a mission is a mission: numbered anew, with the contacts that are left, and planned under the same rules."""
+"""The rest of a mission is a mission: numbered anew, with what contacts are left, and planned under the same rules."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from orbitune.errors import PlanError
 from orbitune.experiment import trainings
+from orbitune.launch.supervise import started_again
 from orbitune.links.exchange import csv_text
 from orbitune.links.overview import overview
 from orbitune.mission import prepare, profile_of
@@ -255,7 +256,7 @@ def curve(folder: Path, sets: tuple[str, ...]) -> str:
 
 
 def test_every_key_is_here() -> None:
-    assert {*PLANS, *CONTACTS, *CURVES, *FILES} == set(key_names())
+    assert {*PLANS, *CONTACTS, *CURVES, *FILES, "train.lost_satellites"} == set(key_names())
 
 
 @pytest.mark.parametrize("key", PLANS)
@@ -316,6 +317,11 @@ def test_the_folder_of_images_matters(tmp_path: Path) -> None:
     beside = ("data.dataset=folder", "data.assignment=iid")
     few, many = (outputs((*beside, f"data.folder={tmp_path / name}")) for name in ("few", "many"))
     assert few != many
+
+
+def test_what_is_done_about_lost_satellites_matters() -> None:
+    """Real runs only; what comes of it is in tests/launch."""
+    assert started_again(["plane-0", "ground"], "wait") != started_again(["plane-0", "ground"], "leave_out")
 
 
 def test_what_is_extended_matters(tmp_path: Path) -> None:
