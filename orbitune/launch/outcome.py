@@ -183,7 +183,9 @@ def _judged(
 
 
 def _states(folder: Path, rounds: int) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((folder / "rounds").glob(f"round-{rounds:04d}-*"))]
+    """The server's first: it may keep the head that it once passed on, and the satellites' is the one that counts."""
+    names = (f"round-{rounds:04d}-{role}.safetensors" for role in ("server", "satellite"))
+    return [(folder / "rounds" / name).read_bytes() for name in names]
 
 
 def _write_comparison(run: RunFolder, mission: Mission, planned: Planned, curve: Sequence[Row]) -> None:

@@ -199,7 +199,7 @@ class Supervisor:
             time.sleep(POLL_S)
             answers = self.members.ask(self.hosts, "status", {})
             self._refuse_errors(answers.failed, answers.replies)
-            self.state.overruns += sum(len(reply.header["overruns"]) for reply in answers.replies.values())
+            self._count_overruns(answers.replies.values())
             fault = Fault(hosts=list(answers.failed), links=_lost_links(answers.replies.values()))
             if fault:
                 return fault
@@ -229,6 +229,12 @@ class Supervisor:
         broken += [RunError(f"{host}: {r.header['error']}") for host, r in replies.items() if r.header["error"]]
         for error in broken:
             raise error
+
+    def _count_overruns(self, replies: Iterable[Reply]) -> None:
+        """Computations that took longer than planned, by more than a call takes: less cannot be told from noise."""
+        least_s = self.state.call_s * self.request.time_scale
+        told = (overrun for reply in replies for overrun in reply.header["overruns"])
+        self.state.overruns += sum(took_s - planned_s > least_s for _, planned_s, took_s in told)
 
     def _write_executed(self, replies: dict[str, Reply]) -> None:
         path = self.run.path / "methods" / self.request.method / EXECUTED_ROWS

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from orbitune.errors import PlanError, TimelineRejected
 from orbitune.methods.asynchronous import largest_staleness
 from orbitune.methods.asynchronous_base import Asynchronous
 from orbitune.methods.base import Cut, Job, Method, start_with
 from orbitune.methods.fedbuff import FedBuff
-from orbitune.methods.stream_rounds import Foresight
+from orbitune.methods.stream_guide import Foresight
 from orbitune.methods.taking_part import staged
 from orbitune.timeline.activity import Timeline
 from orbitune.timeline.collector import paused_collector
@@ -24,9 +25,12 @@ from orbitune.timeline.simulate import HorizonEnd, Schedule
 TRIED_ROUNDS = 2
 """Our choice: rounds for which each number of micro-batches is tried; the second starts from what was done ahead."""
 
-AS_WELL = 0.01
-"""Our choice: two cuts with which the first rounds take so nearly the same time do equally well, and the coarser one is
+AS_WELL = 0.02
+"""Our choice: cuts with which the first rounds take so nearly the same time do equally well, and the coarser one is
 planned sooner."""
+
+GAIN = 0.002
+"""Our choice: a finer cut that is not that much better has gained nothing."""
 
 FAR_AHEAD = 3
 """Our choice: so many exchanges are begun beside the one that trains where a guide shares out the links. On the preset
@@ -131,44 +135,64 @@ def _rewind(schedule: Schedule, mark: tuple[int, int, int]) -> None:
 
 def _streamed(method: Method, job: Job, on_round: OnRound | None) -> Timeline | None:
     """The streamed timeline with the best cut into micro-batches that fits the memory; None if there is none."""
-    for cuts in _cuts(method, job):
-        if job.rounds > TRIED_ROUNDS:
-            cuts = _quickest_start(method, job, cuts)
+    for families in _cuts(method, job):
+        if job.rounds > TRIED_ROUNDS + FAR_AHEAD:  # the end is not in view of the rounds that are tried
+            families = [[cut] for cut in _quickest_start(method, job, families)]
         best: Timeline | None = None
-        for cut in cuts:
-            limit = _Limit(best.rounds, best.time_s) if best is not None else None
-            found = _attempt(method, job, cut, on_round, limit)
-            if found is not None and fits(found, job):
+
+        def end_s(cut: Cut) -> float:
+            nonlocal best
+            found = _attempt(method, job, cut, on_round)
+            if found is None or not fits(found, job):
+                return inf
+            if best is None or _Limit(best.rounds, best.time_s).beaten(found):
                 best = found
+            return inf if found.stopped else found.time_s
+
+        for family in families:
+            _refine(family, end_s)
         if best is not None:
             return best
     return None
 
 
-def _cuts(method: Method, job: Job) -> list[list[Cut]]:
-    """Cuts to choose from; where none of them fits the memory, those after them."""
+def _cuts(method: Method, job: Job) -> list[list[list[Cut]]]:
+    """Families of cuts, each from coarse to fine, to choose from; where none fits the memory, those after them."""
     guidable = method.learner == "split" and job.ways.satellite_ground == "quickest"
     plain, early = ((1, False),), ((FAR_AHEAD, True), (1, False))
     rungs = (early, plain, ((0, True), (0, False))) if guidable else (plain, ((0, False),))
     numbers = _numbers(max(job.batch))
     return [
-        [Foresight(parts, depth > 0, max(1, depth), guided) for depth, guided in rung for parts in numbers]
+        [[Foresight(parts, depth > 0, max(1, depth), guided) for parts in numbers] for depth, guided in rung]
         for rung in rungs
     ]
 
 
-def _attempt(method: Method, job: Job, cut: Cut, on_round: OnRound | None, limit: _Limit | None) -> Timeline | None:
+def _refine(family: Sequence[Cut], end_s: Callable[[Cut], float]) -> None:
+    """Ask for the ends of ever finer cuts, until two in a row have gained nothing."""
+    best_s, without = inf, 0
+    for cut in family:
+        found_s = end_s(cut)
+        gained = found_s < best_s * (1.0 - GAIN)
+        without = 0 if gained or best_s == inf else without + 1
+        best_s = min(best_s, found_s)
+        if without == 2:
+            return
+
+
+def _attempt(method: Method, job: Job, cut: Cut, on_round: OnRound | None) -> Timeline | None:
     try:
-        return _play(method, job, cut, on_round, limit)
+        return _play(method, job, cut, on_round, None)
     except PlanError:
         return None
 
 
-def _quickest_start(method: Method, job: Job, cuts: Sequence[Cut]) -> list[Cut]:
+def _quickest_start(method: Method, job: Job, families: Sequence[Sequence[Cut]]) -> list[Cut]:
     """The cut with which the first rounds end first, of those that do as well the first; none if they all fail."""
     schedule, start_s = _deployed(method, job)
     ends_s: dict[Cut, float] = {}
-    for cut in cuts:
+
+    def end_s(cut: Cut) -> float:
         desk, now = schedule.trial(), start_s
         desk.phase = "train"
         try:
@@ -176,10 +200,14 @@ def _quickest_start(method: Method, job: Job, cuts: Sequence[Cut]) -> list[Cut]:
             for index in range(TRIED_ROUNDS):
                 now = book(index, now)
         except PlanError:
-            continue
-        ends_s[cut] = now
-    enough_s = start_s + (min(ends_s.values(), default=start_s) - start_s) * (1.0 + AS_WELL)
-    return [cut for cut, end_s in ends_s.items() if end_s <= enough_s][:1]
+            return inf
+        ends_s[cut] = now - start_s
+        return ends_s[cut]
+
+    for family in families:
+        _refine(family, end_s)
+    enough_s = min(ends_s.values(), default=inf) * (1.0 + AS_WELL)
+    return [cut for cut, length_s in ends_s.items() if length_s <= enough_s][:1]
 
 
 def _numbers(batch: int) -> list[int]:

@@ -3,8 +3,9 @@
 Every piece by itself takes the way on which it arrives first. That is bad for all where a group has few passes of its
 own and others crowd the antennas that it depends on. So before pieces set out, linear programs over the passes to come
 (`strategies.fluid`) share the links out: the first exchange is to be down as early as it can be; with that given, the
-second; and so on; but when the last of all comes into view, its end goes first. (Lexicographic quickest flows; the programs are those of way `quickest`, with what must be down by
-the ends found before as further rows.) Pieces then keep to links on which their exchange has bytes left.
+second; and so on. When the last of all comes into view, its end goes before all others. (Lexicographic quickest flows:
+the programs are those of way `quickest`, with what must be down by ends found before as further rows.) Pieces then keep
+to links on which their exchange has bytes left.
 
 A guide may only be wrong in what it leaves out, and the schedule stays valid: links inside a group are taken for free,
 and pieces are cut at samples and not at the bytes of the shares. Pieces that find no share left go as if there was no
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orbitune.methods.base import Job
+from orbitune.methods.base import Cut, Job
 from orbitune.methods.stream_sights import Sight
 from orbitune.strategies.fluid import Array, Program
 from orbitune.strategies.quickest import SPARE_S, add_backhaul
@@ -39,6 +40,15 @@ ENOUGH = 0.5
 
 LAST = 0.9
 """Ranks of one exchange lie between its number and this much above it, below the next."""
+
+
+@dataclass(frozen=True)
+class Foresight(Cut):
+    """A cut with how many exchanges may be begun beside the one that trains, and whether a guide shares out links."""
+
+    depth: int = 1
+    guided: bool = False
+
 
 Link = tuple[int, int]
 Share = tuple[float, Link]
@@ -104,14 +114,14 @@ class Guide:
         Args:
             last_first: Whether the last of the exchanges is the last of all: then its end counts most.
         """
-        exchanges = sorted(self.owed)
+        exchanges = sorted(exchange for exchange, owed in self.owed.items() if sum(owed.values()) > 0.0)
         needed: list[dict[int, float]] = []
         for exchange in exchanges:
             before = needed[-1] if needed else {}
             groups = before.keys() | self.owed[exchange].keys()
             needed.append({g: before.get(g, 0.0) + max(0.0, self.owed[exchange].get(g, 0.0)) for g in sorted(groups)})
         self._left, self._due = {}, {}
-        if not needed or sum(needed[-1].values()) <= 0.0:
+        if not needed:
             return
         found = _shared(self.schedule, self.job.pools, needed, start_s, last_first)
         if found is not None:
@@ -155,7 +165,7 @@ def _shared(
         if solved is None:
             break
         ends_s.append(solved[2])
-        found = solved[:2] + (whole_s or solved[2],)
+        found = (*solved[:2], whole_s or solved[2])
     return found
 
 
@@ -206,7 +216,7 @@ def _solve(
     optimum = program.earliest(target, ask.ends_s[-1] if ask.ends_s else start_s, last_s, spare)
     if optimum is None:
         return None
-    values: Array = sum(optimum.values[first : first + count] for first in columns)
+    values: Array = optimum.values[: count * len(columns)].reshape(-1, count).sum(axis=0)
     return air, values, optimum.end_s
 
 

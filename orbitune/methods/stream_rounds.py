@@ -12,29 +12,21 @@ do not overlap. It goes on from where it is in the next round.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from orbitune.methods.base import Cut, Job, raw
 from orbitune.methods.exchange import Exchange, exchanges_of, last_version
 from orbitune.methods.stream_average import Averaging
 from orbitune.methods.stream_chunks import Batches, Chunk, HeadStep, Place
-from orbitune.methods.stream_guide import LAST
+from orbitune.methods.stream_guide import LAST, Foresight
 from orbitune.methods.stream_queue import Gate, Queue, Work
-from orbitune.methods.stream_routes import Cable, Down, Routes, Up, follow
+from orbitune.methods.stream_routes import Cable, Down, Routes
 from orbitune.methods.stream_stock import Stocks
+from orbitune.methods.stream_up import Up, follow
 from orbitune.timeline.activity import Held, Payload
 from orbitune.timeline.simulate import Schedule
 
 STAGE = "round, streamed"
-
-
-@dataclass(frozen=True)
-class Foresight(Cut):
-    """A cut with how many exchanges may be begun beside the one that trains, and whether a guide shares out links."""
-
-    depth: int = 1
-    guided: bool = False
 
 
 class StreamedRounds:
@@ -73,7 +65,8 @@ class StreamedRounds:
         if self.guided:
             for flow in flows:
                 flow.owe()
-            self.routes.guide.share_out(start_s, flows[-1].exchange.version == last_version(self.job))
+            last_first = flows[-1].exchange.version == last_version(self.job)
+            self.routes.guide.share_out(start_s, last_first)
         for flow in flows:
             flow.begin(start_s)
 

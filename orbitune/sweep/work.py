@@ -15,6 +15,7 @@ from orbitune.scenario.schema import Scenario
 from orbitune.sweep.grid import Point
 from orbitune.sweep.request import Request
 from orbitune.sweep.sharing import Skies, outcome_key
+from orbitune.timeline.collector import paused_collector
 
 Row = dict[str, Any]
 
@@ -44,8 +45,9 @@ class Worker:
         return json.dumps(row, separators=(",", ":"))
 
     def _planned(self, scenario: Scenario) -> tuple[list[Row], dict[str, str]]:
-        mission = self.skies.prepare(scenario)
-        return _sorted_out(self.request.methods, lambda name: self._outcome(mission, name))
+        with paused_collector():
+            mission = self.skies.prepare(scenario)
+            return _sorted_out(self.request.methods, lambda name: self._outcome(mission, name))
 
     def _outcome(self, mission: Mission, name: str) -> Row | str:
         key = outcome_key(mission.scenario, name)

@@ -178,7 +178,7 @@ MOST_NAMED = 6
 
 
 def group_name(members: frozenset[int], system: System) -> str:
-    """Satellites in words: planes by their numbers (from 0, as in the names of satellites), one satellite by its name."""
+    """Satellites in words: planes by their numbers (from 0, as in satellites' names), one satellite by its name."""
     nodes = system.nodes
     planes = sorted({nodes.plane_of[satellite] for satellite in members})
     if len(members) == 1:

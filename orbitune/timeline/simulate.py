@@ -157,8 +157,7 @@ class Schedule:
         """
         pieces = self._pieces(source, target, payload.size, ready_s)
         if len(pieces) == 1:
-            contact, start_s, end_s, _ = pieces[0]
-            return self._book_piece(contact, start_s, end_s, payload)
+            return self._book_piece(*pieces[0][:3], payload)
         if not pieces:
             raise self._no_room(source, target, payload.size, ready_s)
         arrive_s, sent = 0.0, 0

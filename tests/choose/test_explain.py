@@ -103,11 +103,15 @@ def test_what_loses_too_much_is_searched_without() -> None:
 
 
 @pytest.mark.slow
-def test_accuracy_is_trained(mission: Mission) -> None:
-    """As the command that trains has it."""
+def test_accuracy_is_trained(mission: Mission, tmp_path: Path) -> None:
+    """For as many rounds as asked, as the command that trains has it."""
     pytest.importorskip("torch")
+    from orbitune.experiment import Request, execute, start
+
     own = Point.of(mission.scenario)
-    assert 0.0 <= accuracy(mission, own, 1) <= 1.0
+    scenario = replace(mission.scenario, train=replace(mission.scenario.train, rounds=3))
+    trained = execute(start(scenario, Request((own.method,)), tmp_path))["results"][0]
+    assert accuracy(mission, own, 3) == trained["final_accuracy"]
 
 
 def test_no_accuracy_without_images(tmp_path: Path) -> None:

@@ -66,13 +66,3 @@ def drop(node: int, peer: int) -> Callable[[Supervisor], None]:
         supervisor.members.must({host: (header, b"")}, "fault")
 
     return do
-
-
-def slow(node: int, factor: float) -> Callable[[Supervisor], None]:
-    """A computer that takes longer."""
-
-    def do(supervisor: Supervisor) -> None:
-        host = supervisor.members.host_of[node]
-        supervisor.members.must({host: ({"kind": "slow", "node": node, "factor": factor}, b"")}, "fault")
-
-    return do

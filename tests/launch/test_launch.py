@@ -11,7 +11,7 @@ import pytest
 from orbitune.launch.run import requested, resumed
 from orbitune.launch.state import State
 from orbitune.launch.supervise import Supervisor, Watched
-from tests.launch.real_runs import Fault, begin, drop, finish, kill, slow
+from tests.launch.real_runs import Fault, begin, drop, finish, kill
 
 EQUAL = 1e-5
 """Largest difference of a trained tensor to one process, in its norm."""
@@ -69,18 +69,11 @@ def test_rounds_go_on_without_a_lost_host_until_it_is_back(tmp_path: Path, monke
     assert content["max_weight_difference"] < EQUAL  # to one process in which the same satellites take part
 
 
-def test_a_slow_computer_is_waited_for_and_a_link_that_is_gone_is_planned_around(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def both(supervisor: Supervisor) -> None:
-        slow(3, 1e9)(supervisor)
-        drop(0, 1)(supervisor)
-
-    hit(monkeypatch, Fault(0.0, both))
+def test_a_link_that_is_gone_is_planned_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hit(monkeypatch, Fault(0.0, drop(0, 1)))
     run = begin(tmp_path, "local", "train.rounds=1")
     content = finish(run)
     assert "link 0 to 1 is gone" in whats(content)
-    assert content["executed_s"] > content["planned_s"]
     assert content["max_weight_difference"] < EQUAL
     sends = run.read_timeline("collaborative", f"attempt-{State.load(run).attempt}").activities
     assert all((one.node, one.peer) != (0, 1) for one in sends)
