@@ -5,34 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_backbone import spec_of
 from torch import Tensor
 
 from orbitune.engine import make_engine
 from orbitune.engine.local import LocalEngine
 from orbitune.engine.protocol import Header, Peers, Reply
-from orbitune.errors import InputError, RunError
+from orbitune.errors import RunError
 from orbitune.imagery.imagery import Selection
-from orbitune.learn import batched, spread, spread_messages
+from orbitune.learn import spread, spread_messages
 from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.replay import TakingPart
 from orbitune.learn.rounds import Learner
 from orbitune.learn.session import Start, make_start
-from orbitune.learn.spec import LearnSpec
 from orbitune.learn.spread import OneWorker, Spread, SpreadAveraging, SpreadUnion
-from orbitune.learn.spread_cluster import Workers, share_of
 from orbitune.learn.spread_crew import LOSSES, Crew
 from orbitune.learn.spread_messages import Setting
 from orbitune.learn.spread_worker import SpreadWorker, make_spread_worker
 
-MODEL = ModelSpec("module", "random", "worlds:plain_network", cut_points=("stem", "first", "shrink", "second"), image_px=8)
+MODEL = ModelSpec(
+    "module", "random", "worlds:plain_network", cut_points=("stem", "first", "shrink", "second"), image_px=8
+)
 SATELLITES = 7
 MEMBERS = ("worker-0", "worker-1")
-SELECTION = Selection("dubai-patches", how="iid")
 
 Row = tuple[dict[str, object], type, list[TakingPart | None]]
 
@@ -60,18 +60,36 @@ ROWS: dict[str, Row] = {
 
 
 @pytest.fixture(scope="module")
-def start() -> Start:
-    return make_start(MODEL, SELECTION, SATELLITES, seed=3)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Selection:
+    """Three classes of 40 small pictures: few, since every life of a worker reads them."""
+    folder, source = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
+    for name in ("field", "forest", "water"):
+        (folder / name).mkdir()
+        texture = source.integers(0, 128, size=(8, 8, 3))
+        for number in range(40):
+            pixels = texture + source.integers(0, 128, size=(8, 8, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number}.png")
+    return Selection("folder", how="iid", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def start(images: Selection) -> Start:
+    return make_start(MODEL, images, SATELLITES, seed=3)
+
+
+Make = Callable[..., Setting]
+
+
+@pytest.fixture(scope="module")
+def setting_of(images: Selection) -> Make:
+    """A training by name, with changes."""
+    return lambda name, **changes: Setting(name, spec_of(**{"batch_size": 3, **changes}), MODEL, images, SATELLITES)
 
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Spread]:
     with Crew(make_engine("local"), MEMBERS) as crew:
         yield Spread(crew)
-
-
-def setting_of(name: str, **changes: object) -> Setting:
-    return Setting(name, spec_of(**{"batch_size": 3, **changes}), MODEL, SELECTION, SATELLITES)
 
 
 def go(learner: Learner, rounds: list[TakingPart | None], first: int = 0) -> list[object]:
@@ -87,7 +105,9 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_weights_are_those_of_one_process_bit_for_bit(row: str, start: Start, workers: Spread) -> None:
+def test_the_weights_are_those_of_one_process_bit_for_bit(
+    row: str, start: Start, workers: Spread, setting_of: Make
+) -> None:
     """With all else that a training keeps: optimisers, residuals, bytes sent, losses and figures."""
     changes, kind, rounds = ROWS[row]
     setting = setting_of(row, **changes)
@@ -100,7 +120,7 @@ def test_the_weights_are_those_of_one_process_bit_for_bit(row: str, start: Start
 
 
 def test_sums_of_large_gradients_differ_by_rounding_alone(
-    start: Start, workers: Spread, monkeypatch: pytest.MonkeyPatch
+    start: Start, workers: Spread, monkeypatch: pytest.MonkeyPatch, setting_of: Make
 ) -> None:
     monkeypatch.setattr(spread, "EXACT_BYTES", 0)
     setting = setting_of("large")
@@ -116,7 +136,9 @@ def test_sums_of_large_gradients_differ_by_rounding_alone(
     assert 0 < max(differences) < 1e-6
 
 
-def test_what_is_larger_than_a_message_goes_in_parts(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_larger_than_a_message_goes_in_parts(
+    start: Start, monkeypatch: pytest.MonkeyPatch, setting_of: Make
+) -> None:
     monkeypatch.setattr(spread_messages, "PART_BYTES", 1000)
     setting = setting_of("in parts", server_encoder="per_client")
     with Crew(make_engine("local"), MEMBERS) as crew:
@@ -125,7 +147,7 @@ def test_what_is_larger_than_a_message_goes_in_parts(start: Start, monkeypatch: 
     assert_same(found.state(), expected.state())
 
 
-def test_a_state_goes_on_here_or_there(start: Start, workers: Spread) -> None:
+def test_a_state_goes_on_here_or_there(start: Start, workers: Spread, setting_of: Make) -> None:
     """A checkpoint knows nothing of workers."""
     setting = setting_of("goes on", optimizer="adamw", update_codec="int8")
     whole, alone, spread_out = start.learner(setting.spec), start.learner(setting.spec), workers.learner(setting)
@@ -137,7 +159,9 @@ def test_a_state_goes_on_here_or_there(start: Start, workers: Spread) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["shared", "per_client"])
-def test_a_training_that_diverges_says_what_it_says_in_one_process(encoder: str, start: Start, workers: Spread) -> None:
+def test_a_training_that_diverges_says_what_it_says_in_one_process(
+    encoder: str, start: Start, workers: Spread, setting_of: Make
+) -> None:
     setting = setting_of(f"diverges, {encoder}", server_encoder=encoder, learning_rate=1e30, local_steps=4)
     with pytest.raises(RunError) as expected:
         go(start.learner(setting.spec), EVERYBODY)
@@ -198,7 +222,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, list
 
 @pytest.mark.parametrize("changes", [{}, {"server_encoder": "per_client"}, {"noise_multiplier": 0.5}])
 def test_nothing_is_counted_twice_when_workers_die(
-    changes: dict[str, object], start: Start, mortal: Callable[[dict[str, list[int]]], Crew]
+    changes: dict[str, object], start: Start, mortal: Callable[[dict[str, list[int]]], Crew], setting_of: Make
 ) -> None:
     setting = setting_of("dies", **changes)
     crew = mortal({"worker-0": [4, 5, 6], "worker-1": [7]})
@@ -208,13 +232,15 @@ def test_nothing_is_counted_twice_when_workers_die(
     assert PLAN["worker-1"] == [], "it has died"
 
 
-def test_work_that_no_worker_survives_is_given_up(mortal: Callable[[dict[str, list[int]]], Crew]) -> None:
+def test_work_that_no_worker_survives_is_given_up(
+    mortal: Callable[[dict[str, list[int]]], Crew], setting_of: Make
+) -> None:
     crew = mortal(dict.fromkeys(MEMBERS, [1] * (LOSSES + 1)))
     with pytest.raises(RunError, match=f"{LOSSES} workers were lost at the same work .train of dies"):
         go(Spread(crew).learner(setting_of("dies", server_encoder="per_client")), [None])
 
 
-def test_stopping_ends_whoever_waits() -> None:
+def test_stopping_ends_whoever_waits(setting_of: Make) -> None:
     crew = Crew(make_engine("local"), MEMBERS)
     learner = Spread(crew).learner(setting_of("stopped", local_steps=2000))
     heard: list[str] = []
