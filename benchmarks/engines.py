@@ -289,7 +289,7 @@ def main() -> None:
     kinds = there()
     calls, members = [], []
     for kind in kinds:
-        with started(kind, FACTORY, dict.fromkeys(MEMBERS, {})) as (engine, began):
+        with started(kind, FACTORY, {member: {} for member in MEMBERS}) as (engine, began):
             members.append(member_row(engine, began))
             calls += list(call_rows(engine))
     steps = [split_row(kind) for kind in kinds]

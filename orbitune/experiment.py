@@ -19,6 +19,7 @@ from pathlib import Path
 
 from orbitune.errors import PlanError, RunError
 from orbitune.imagery.imagery import holdings
+from orbitune.learn.spread_cluster import Workers
 from orbitune.links.overview import overview
 from orbitune.methods import METHODS
 from orbitune.mission import Mission, learn_spec, model_spec, participation_of, prepare, selection
@@ -116,8 +117,8 @@ class Case:
         return str(self.row["method"])
 
 
-def execute(run: RunFolder, progress: Progress | None = None) -> Row:
-    """Do, or go on with, what a run folder asks for, and write compare.json.
+def execute(run: RunFolder, progress: Progress | None = None, workers: Workers | None = None) -> Row:
+    """Do, or go on with, what a run folder asks for, and write compare.json; trainings are done by `workers`.
 
     Everything already there and complete is kept: timelines are read and judged again, training goes on from its
     last checkpoint to the same weights as if it had never stopped. Methods that cannot work here are named in
@@ -134,7 +135,7 @@ def execute(run: RunFolder, progress: Progress | None = None) -> Row:
     missions = [reseeded(mission, seed) for seed in request.seeds or (scenario.seed,)]
     cases, refused = attempt(request.methods, lambda name: _cases(missions, name, run, request, heard))
     train_all([training for found in cases.values() for case in found for training in case.work],
-              partial(_trained, heard, scenario.train.rounds))  # fmt: skip
+              partial(_trained, heard, scenario.train.rounds), workers)  # fmt: skip
     content = {
         "schema_version": SCHEMA_VERSION,
         "scenario": scenario.name,

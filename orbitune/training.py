@@ -4,29 +4,39 @@ Processes rather than threads of torch: results do not depend on the number of c
 of time instead of a standstill (OpenMP threads wait for one another). A process does one training after another, since
 starting torch takes longer than a small training. What a training leaves in the run folder is whole at every moment, so
 stopping a process loses at most the round it is in.
+
+On a Ray cluster (`learn.spread`) all run folders, learners and checkpoints stay with this process, a thread for each
+training; the cluster's workers do shares of the work of all of them.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import InputError, OrbituneError, RunError
 from orbitune.files import remove_leftovers
 from orbitune.imagery.imagery import Selection
 from orbitune.learn.model_spec import ModelSpec
 from orbitune.learn.spec import LearnSpec
+from orbitune.learn.spread_cluster import Workers
 from orbitune.runs import RunFolder
+
+if TYPE_CHECKING:
+    from orbitune.learn.rounds import Learner
+    from orbitune.learn.spread import Spread
 
 Row = dict[str, Any]
 Participation = tuple[tuple[tuple[int, int] | tuple[int, int, int], ...], ...]
@@ -34,6 +44,10 @@ Participation = tuple[tuple[tuple[int, int] | tuple[int, int, int], ...], ...]
 
 POLL_S = 0.5
 """How often the parent looks whether a process has died without a word."""
+
+AT_ONCE = 8
+"""Trainings that share a cluster's workers at a time. Our choice: enough that workers have something to do while one
+training adds up, and no more models than that in the memory of the machine that leads."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +101,33 @@ class Training:
         return checkpoint.rounds_done(self.checkpoint) == last
 
 
-def train(training: Training, on_row: Callable[[Row], None]) -> None:
-    """Train in this process, from the last checkpoint if there is one, to the same weights as without a stop."""
+def alone(training: Training) -> Learner:
+    """What trains in this process."""
+    from orbitune.learn import session
+
+    return session.start(training.spec, training.model, training.selection, training.num_satellites)
+
+
+def train(training: Training, on_row: Callable[[Row], None], learner_of: Callable[[Training], Learner] = alone) -> None:
+    """Train from the last checkpoint, if there is one, to the same weights as without a stop."""
     from orbitune.learn import rounds
 
     rounds.deterministic(threads=1)
     run = RunFolder(training.run)
     with run.locked(f"methods/{training.label}/lock"):
         if not training.finished():  # whoever held the lock may have done it
-            _train(training, run, on_row)
+            _train(training, run, on_row, learner_of)
 
 
-def _train(training: Training, run: RunFolder, on_row: Callable[[Row], None]) -> None:
-    from orbitune.learn import checkpoint, rounds, session
+def _train(
+    training: Training, run: RunFolder, on_row: Callable[[Row], None], learner_of: Callable[[Training], Learner]
+) -> None:
+    from orbitune.learn import checkpoint, rounds
 
     remove_leftovers(training.checkpoint)
     done = checkpoint.rounds_done(training.checkpoint) if training.checkpoint.is_file() else 0
     run.keep_rows(training.metrics, _rows_before(training, done))
-    learner = session.start(training.spec, training.model, training.selection, training.num_satellites)
+    learner = learner_of(training)
     if training.checkpoint.is_file():
         checkpoint.load(training.checkpoint, learner)
 
@@ -139,21 +162,27 @@ def _rounds(rows: Sequence[Row]) -> list[object]:
     return [row.get("round") for row in rows]
 
 
-def train_all(trainings: Sequence[Training], on_row: Callable[[str, Row], None]) -> None:
-    """Do every training that is not finished, as many at once as there are processors.
+def train_all(
+    trainings: Sequence[Training], on_row: Callable[[str, Row], None], workers: Workers | None = None
+) -> None:
+    """Do every training that is not finished, as many at once as there are processors, or on a cluster.
 
     Raises:
         OrbituneError: As a training raised it; the others are stopped and can be resumed.
         RunError: A process died without a word, for instance for want of memory.
         KeyboardInterrupt: As it came, or SIGTERM did; the processes are stopped.
     """
+    chosen = workers or Workers()
     waiting = [training for training in trainings if not training.finished()]
+    if chosen.engine == "ray" and waiting:
+        _train_on_cluster(waiting, on_row, chosen)
+        return
     context = multiprocessing.get_context("spawn")
     said: Any = context.Queue()
     taken = context.Value("q", 0)
     running: dict[int, SpawnProcess] = {}
     with _stopping(running):
-        for number in range(min(len(waiting), os.cpu_count() or 1)):
+        for number in range(min(len(waiting), chosen.count or os.cpu_count() or 1)):
             process = context.Process(target=_work, args=(number, waiting, taken, said), daemon=True)
             with _without_ctrl_c():
                 process.start()
@@ -253,3 +282,52 @@ def _do(training: Training, say: Callable[[str, object], None]) -> None:
         say(training.name, error)
     except BaseException:
         say(training.name, traceback.format_exc())
+
+
+# ------------------------------------------------------------------------------------------ on a Ray cluster
+
+
+def _train_on_cluster(waiting: Sequence[Training], on_row: Callable[[str, Row], None], workers: Workers) -> None:
+    """See `train_all`; rows are handed on by this thread, whichever training they are of."""
+    from orbitune.learn.spread import Spread
+
+    said: queue.SimpleQueue[tuple[str, Row]] = queue.SimpleQueue()
+    running: list[Future[None]] = []
+    with _stopping({}), ThreadPoolExecutor(min(len(waiting), AT_ONCE)) as threads:
+        with workers.crew() as crew, _none_of(running):  # whoever waits for workers is told when they are stopped
+            spread = Spread(crew)
+            running += [threads.submit(_train_spread, training, spread, said.put) for training in waiting]
+            while not all(one.done() for one in running) or not said.empty():
+                _hand_on(said, on_row)
+                for one in running:
+                    if one.done():
+                        one.result()
+
+
+def _train_spread(training: Training, spread: Spread, say: Callable[[tuple[str, Row]], None]) -> None:
+    """One training, in a thread that waits for workers most of the time."""
+    from orbitune.learn.spread_messages import Setting
+
+    name = str(training.checkpoint.resolve())
+    setting = Setting(name, training.spec, training.model, training.selection, training.num_satellites)
+    try:
+        train(training, lambda row: say((training.name, row)), lambda _: spread.learner(setting))
+    finally:
+        spread.crew.over(setting)
+
+
+def _hand_on(said: queue.SimpleQueue[tuple[str, Row]], on_row: Callable[[str, Row], None]) -> None:
+    try:
+        on_row(*said.get(timeout=POLL_S))
+    except Empty:
+        return
+
+
+@contextmanager
+def _none_of(running: list[Future[None]]) -> Iterator[None]:
+    """Begin nothing more, however this ends."""
+    try:
+        yield
+    finally:
+        for one in running:
+            one.cancel()

@@ -22,12 +22,14 @@ from orbitune.cli.method_names import method_names, seed_numbers
 from orbitune.cli.privacy_command import privacy
 from orbitune.cli.provision_command import provision_command
 from orbitune.cli.sweep_command import sweep
+from orbitune.cli.worker_options import worker_options
 from orbitune.errors import InputError, MissingExtra, OrbituneError, RunError
 from orbitune.files import write_whole
 from orbitune.runs import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from orbitune.experiment import Request
+    from orbitune.learn.spread_cluster import Workers
     from orbitune.runs import RunFolder
 
 ALL_METHODS = "collaborative,onboard,download"
@@ -228,14 +230,22 @@ def plan(
 @_set
 @_runs
 @_resume
+@worker_options
 @_json
-def train(scenario: str | None, sets: Sequence[str], root: Path, resume: Path | None, as_json: bool) -> None:
+def train(
+    scenario: str | None,
+    sets: Sequence[str],
+    root: Path,
+    resume: Path | None,
+    workers: Workers,
+    as_json: bool,
+) -> None:
     """Train the scenario's own method with real gradients along its timeline."""
     from orbitune.cli import console
     from orbitune.cli.result_tables import results_table
 
     run = _run(scenario, sets, None, root, resume)
-    content = _execute(run, as_json, "train")
+    content = _execute(run, as_json, "train", workers)
     console.show(content | {"run": str(run.path)}, as_json, results_table)
 
 
@@ -249,6 +259,7 @@ def train(scenario: str | None, sets: Sequence[str], root: Path, resume: Path | 
     "--seeds", metavar="N|LIST", help="Repeat with N seeds, or with these (1,4,9); the table shows mean and range."
 )
 @click.option("--random-start", is_flag=True, help="Train the collaborative method from random weights, too.")
+@worker_options
 @_json
 def compare(
     scenario: str | None,
@@ -258,6 +269,7 @@ def compare(
     resume: Path | None,
     seeds: str | None,
     random_start: bool,
+    workers: Workers,
     as_json: bool,
 ) -> None:
     """Train several methods on the same physics and compare them; writes compare.json and report.html."""
@@ -269,7 +281,7 @@ def compare(
         raise InputError("--resume goes on with the run's own seeds; leave --seeds away")
     numbers = seed_numbers(seeds, _load(scenario, sets).seed) if seeds is not None else ()
     run = _run(scenario, sets, Request(method_names(methods), random_start=random_start, seeds=numbers), root, resume)
-    content = _execute(run, as_json, "compare")
+    content = _execute(run, as_json, "compare", workers)
     report_path = _write_report(run)
     console.show(content | {"run": str(run.path)}, as_json, results_table)
     if not as_json:
@@ -346,13 +358,13 @@ def _run(
     return start(loaded, request or Request((loaded.method.name,)), root)
 
 
-def _execute(run: RunFolder, quiet: bool, command: str) -> dict[str, Any]:
+def _execute(run: RunFolder, quiet: bool, command: str, workers: Workers | None = None) -> dict[str, Any]:
     from orbitune.cli import console
     from orbitune.experiment import execute
 
     try:
         with console.progress(quiet=quiet) as heard:
-            return execute(run, heard)
+            return execute(run, heard, workers)
     except KeyboardInterrupt:
         click.echo(f"\nstopped; nothing is lost. Go on with: orbitune {command} --resume {run.path}", err=True)
         sys.exit(130)

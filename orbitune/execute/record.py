@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from operator import itemgetter
 from typing import Any
 
@@ -73,6 +74,31 @@ def compare(planned: Timeline, carried_out: Timeline) -> tuple[list[Compared], l
     return stages, [Compared(f"round {number + 1}", seconds, took) for (number, seconds), took in pairs]
 
 
+def own_seconds(timeline: Timeline, rows: Iterable[Row]) -> list[Compared]:
+    """Seconds of each stretch by itself: from the start of its first activity to the effect of its last.
+
+    Where a stage is late that the next does not wait for, the two overlap; each is then held to its own plan.
+
+    Args:
+        timeline: The plan of an attempt, with the stretches that count.
+        rows: Of this attempt, in the seconds of the plan.
+    """
+    stretches = _Stretches(timeline)
+    spans: dict[int, tuple[float, float, float, float]] = {}
+    for row in rows:
+        activity = timeline.activities[int(row["activity"])]
+        place = stretches.of(activity)
+        if place is not None:
+            begin_s, end_s, began_s, ended_s = spans.get(place, (inf, 0.0, inf, 0.0))
+            over_s = max(float(row["end_s"]), float(row["arrive_s"]))
+            spans[place] = (min(begin_s, activity.start_s), max(end_s, _over_s(activity)),
+                            min(began_s, float(row["start_s"])), max(ended_s, over_s))  # fmt: skip
+    return [
+        Compared(timeline.spans[place].stage, end_s - begin_s, ended_s - began_s)
+        for place, (begin_s, end_s, began_s, ended_s) in sorted(spans.items())
+    ]
+
+
 def _round_s(timeline: Timeline) -> dict[int, float]:
     found: dict[int, float] = defaultdict(float)
     for span in timeline.spans:
@@ -93,18 +119,31 @@ def _over_s(activity: Activity) -> float:
     return max(activity.end_s, activity.arrive_s)
 
 
+class _Stretches:
+    """Which stretch of a plan an activity belongs to."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._spans = timeline.spans
+        self._places: dict[tuple[str, int, str], list[int]] = defaultdict(list)
+        for place, span in enumerate(timeline.spans):
+            self._places[span.phase, span.round, span.stage].append(place)
+
+    def of(self, planned: Activity) -> int | None:
+        """The place of its stretch among the spans; None where it has none."""
+        own = self._places.get((planned.phase, planned.round, planned.stage))
+        if not own:
+            return None
+        ends_s = [self._spans[place].end_s for place in own]
+        return own[min(bisect_left(ends_s, _over_s(planned) - TIME_TOLERANCE_S), len(own) - 1)]
+
+
 def _spans(timeline: Timeline, done: Mapping[int, Activity]) -> tuple[Span, ...]:
-    places: dict[tuple[str, int, str], list[int]] = defaultdict(list)
-    for place, span in enumerate(timeline.spans):
-        places[span.phase, span.round, span.stage].append(place)
+    stretches = _Stretches(timeline)
     planned_s, took_s = [-1.0] * len(timeline.spans), [-1.0] * len(timeline.spans)
     for index, activity in done.items():
-        own = places.get((activity.phase, activity.round, activity.stage))
-        if own:
-            over_s = _over_s(timeline.activities[index])
-            ends_s = [timeline.spans[place].end_s for place in own]
-            place = own[min(bisect_left(ends_s, over_s - TIME_TOLERANCE_S), len(own) - 1)]
-            planned_s[place] = max(planned_s[place], over_s)
+        place = stretches.of(timeline.activities[index])
+        if place is not None:
+            planned_s[place] = max(planned_s[place], _over_s(timeline.activities[index]))
             took_s[place] = max(took_s[place], _over_s(activity))
     found: list[Span] = []
     for place, span in enumerate(timeline.spans):

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from orbitune.execute.record import Compared, compare, executed
+from orbitune.execute.record import Compared, compare, executed, own_seconds
 from orbitune.experiment import trainings
 from orbitune.files import write_whole
 from orbitune.launch.state import Request, State
@@ -38,6 +38,7 @@ class Attempted:
     first_round: int
     planned: Timeline
     executed: Timeline
+    rows: tuple[Row, ...]
 
 
 def write_outcome(
@@ -95,12 +96,12 @@ def _attempts(run: RunFolder, method: str, state: State) -> list[Attempted]:
     for number in range(1, state.attempt + 1):
         plan = run.read_timeline(method, f"attempt-{number}")
         told = run.read_json(f"methods/{method}/attempt-{number}.json")
-        found.append(Attempted(int(told["first_round"]), plan, executed(plan, rows[number])))
+        found.append(Attempted(int(told["first_round"]), plan, executed(plan, rows[number]), tuple(rows[number])))
     return found
 
 
-def _kept(attempts: Sequence[Attempted], state: State) -> list[tuple[Timeline, Timeline]]:
-    """Of each attempt, plan and execution of what counted: the rounds that were finished before the next began."""
+def _kept(attempts: Sequence[Attempted], state: State) -> list[Attempted]:
+    """Of each attempt, what counted: the rounds that were finished before the next began."""
     ends = [one.first_round for one in attempts[1:]] + [state.rounds_done]
     found = []
     for attempt, end in zip(attempts, ends, strict=True):
@@ -109,7 +110,7 @@ def _kept(attempts: Sequence[Attempted], state: State) -> list[tuple[Timeline, T
         for timeline in (attempt.planned, attempt.executed):
             spans = (span for span in timeline.spans if last or (span.phase == "train" and span.round < end))
             both.append(replace(timeline, spans=tuple(spans)))
-        found.append((both[0], both[1]))
+        found.append(replace(attempt, planned=both[0], executed=both[1]))
     return found
 
 
@@ -119,14 +120,12 @@ def _compared(attempts: Sequence[Attempted], state: State) -> tuple[list[tuple[C
     executed_s: dict[str, float] = defaultdict(float)
     times: dict[str, int] = defaultdict(int)
     rounds: list[Compared] = []
-    for plan, done in _kept(attempts, state):
-        stages, own_rounds = compare(plan, done)
-        rounds += own_rounds
-        for stage in stages:
+    for one in _kept(attempts, state):
+        rounds += compare(one.planned, one.executed)[1]
+        for stage in own_seconds(one.planned, one.rows):
             planned_s[stage.name] += stage.planned_s
             executed_s[stage.name] += stage.executed_s
-        for span in plan.spans:
-            times[span.stage] += 1
+            times[stage.name] += 1
     return [(Compared(name, planned_s[name], executed_s[name]), times[name]) for name in planned_s], rounds
 
 

@@ -10,8 +10,8 @@ from orbitune.engine import make_engine
 from orbitune.engine.protocol import Engine
 from orbitune.errors import InputError, RunError
 from orbitune.experiment import Request as TrainRequest
+from orbitune.experiment import sky, trainings
 from orbitune.experiment import start as start_run
-from orbitune.experiment import trainings
 from orbitune.launch.members import Members, sites_of
 from orbitune.launch.outcome import OUTCOME, write_outcome
 from orbitune.launch.state import FILE as STATE
@@ -91,6 +91,8 @@ def execute(run: RunFolder, heard: Callable[[Watched], None], check_weights: boo
     """
     mission = prepare(load(run.path / "scenario.toml"))
     request = requested(run)
+    if not run.has("contacts.json"):
+        run.write_json("contacts.json", sky(mission))
     planned = _planned(mission, request.method, run)
     request = _with_scale(request, planned)
     state = State.load(run) if run.has(STATE) else State(satellites=list(mission.system.nodes.satellites))

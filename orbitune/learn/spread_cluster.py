@@ -1,4 +1,4 @@
-"""Which workers trainings are spread over: how many, where, with a GPU or without. Imports torch when it starts them."""
+"""Which workers trainings are spread over: how many, where, with a GPU or without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orbitune.engine import make_engine
-from orbitune.engine.ray_cluster import connect
+from orbitune.engine.ray_cluster import check_reachable, connect, load_ray
 from orbitune.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -42,6 +42,18 @@ class Workers:
             )
         if self.address and self.engine != "ray":
             raise InputError("--address is that of a Ray cluster; add --engine ray")
+
+    def check(self) -> None:
+        """Look whether they can be had, before anything else is done.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            RunError: No cluster is at the address.
+        """
+        if self.engine == "ray":
+            load_ray()
+            if self.address:
+                check_reachable(self.address)
 
     def crew(self) -> Crew:
         """The workers on Ray, ready for work: on the cluster at `address`, or on one of this machine that ends with

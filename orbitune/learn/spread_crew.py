@@ -71,12 +71,15 @@ class Crew:
         members: Names of the workers.
         gpu: Whether each of them has been given one.
 
+    Attributes:
+        engine: On which they are.
+
     Raises:
         RunError: A worker cannot be started; the engine is closed then.
     """
 
     def __init__(self, engine: Engine, members: Sequence[str], gpu: bool = False) -> None:
-        self._engine, self._header = engine, {"gpu": gpu}
+        self.engine, self._header = engine, {"gpu": gpu}
         self._line: deque[Share] = deque()
         self._over: set[str] = set()
         self._alive: WeakValueDictionary[str, Parcel] = WeakValueDictionary()
@@ -106,7 +109,7 @@ class Crew:
         with self._news:
             self._closed = True
             self._break(RunError("the workers have been stopped; the run can be resumed"))
-        self._engine.close()
+        self.engine.close()
 
     # -- for trainings ---------------------------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Crew:
 
     def _serve(self, member: str) -> None:
         """A worker's whole life, in a thread of the driver."""
-        link = _Link(self._engine, member)
+        link = _Link(self.engine, member)
         while (share := self._take(member)) is not None:
             if not share.lost and not share.answer.set_running_or_notify_cancel():
                 continue  # nobody waits for it any more
@@ -176,7 +179,7 @@ class Crew:
             except (Unreachable, TimedOut) as error:
                 if not self._bring_back(member, share, error):
                     return
-                link = _Link(self._engine, member)
+                link = _Link(self.engine, member)
             except BaseException as error:
                 share.answer.set_exception(error)
 
@@ -192,7 +195,7 @@ class Crew:
                 self._line.appendleft(share)
             self._news.notify_all()
         try:
-            self._engine.kill(member)  # whatever may be left of it
+            self.engine.kill(member)  # whatever may be left of it
             self._place(member)
         except Exception as reason:
             with self._news:
@@ -203,7 +206,7 @@ class Crew:
         return True
 
     def _place(self, member: str) -> None:
-        self._engine.place(member, MAKE, self._header)
+        self.engine.place(member, MAKE, self._header)
 
     def _break(self, why: RunError) -> None:
         """Nothing will be done any more."""

@@ -59,7 +59,7 @@ def run(switch: str, seconds: float, report: Path, arguments: list[str]) -> None
         if supervisor.state.attempt == 1:
             arm(supervisor, attempt, switch, seconds, report)
 
-    Supervisor._go = armed  # type: ignore[method-assign]
+    Supervisor._go = armed  # type: ignore[assignment, method-assign]
     main(arguments)
 
 

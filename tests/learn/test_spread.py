@@ -16,7 +16,7 @@ from torch import Tensor
 from orbitune.engine import make_engine
 from orbitune.engine.local import LocalEngine
 from orbitune.engine.protocol import Header, Peers, Reply
-from orbitune.errors import RunError
+from orbitune.errors import InputError, RunError
 from orbitune.imagery.imagery import Selection
 from orbitune.learn import spread, spread_messages
 from orbitune.learn.model_spec import ModelSpec
@@ -24,6 +24,7 @@ from orbitune.learn.replay import TakingPart
 from orbitune.learn.rounds import Learner
 from orbitune.learn.session import Start, make_start
 from orbitune.learn.spread import OneWorker, Spread, SpreadAveraging, SpreadUnion
+from orbitune.learn.spread_cluster import Workers, share_of
 from orbitune.learn.spread_crew import LOSSES, Crew
 from orbitune.learn.spread_messages import Setting
 from orbitune.learn.spread_worker import SpreadWorker, make_spread_worker
@@ -43,7 +44,7 @@ ALONE: list[TakingPart | None] = [[(0, 0, 0), (3, 0, 0)], [(1, 0, 1), (0, 1, 2)]
 ROWS: dict[str, Row] = {
     "shared": ({"cache": "none", "codec": "fp16"}, SpreadUnion, EVERYBODY),
     "shared, frozen embedding": ({"trains": "encoder", "cache": "embeddings"}, SpreadUnion, EVERYBODY),
-    "shared, adamw, accumulate": ({"optimizer": "adamw", "learning_rate": 1e-3, "accumulate": 2}, SpreadUnion, EVERYBODY),
+    "shared, adamw": ({"optimizer": "adamw", "learning_rate": 1e-3, "accumulate": 2}, SpreadUnion, EVERYBODY),
     "shared, int8 updates": ({"update_codec": "int8"}, SpreadUnion, EVERYBODY),
     "shared, stale": ({}, SpreadUnion, STALE),
     "download": ({"learner": "central"}, SpreadUnion, EVERYBODY),
@@ -235,7 +236,7 @@ def test_nothing_is_counted_twice_when_workers_die(
 def test_work_that_no_worker_survives_is_given_up(
     mortal: Callable[[dict[str, list[int]]], Crew], setting_of: Make
 ) -> None:
-    crew = mortal(dict.fromkeys(MEMBERS, [1] * (LOSSES + 1)))
+    crew = mortal({member: [1] * LOSSES for member in MEMBERS})
     with pytest.raises(RunError, match=f"{LOSSES} workers were lost at the same work .train of dies"):
         go(Spread(crew).learner(setting_of("dies", server_encoder="per_client")), [None])
 
@@ -256,3 +257,32 @@ def test_stopping_ends_whoever_waits(setting_of: Make) -> None:
     crew.close()
     thread.join(timeout=10.0)
     assert not thread.is_alive() and len(heard) == 1
+
+
+# ------------------------------------------------------------------------------------------ on a cluster
+
+
+def test_processes_of_a_cluster_give_the_same_bits_and_one_may_die(start: Start, setting_of: Make) -> None:
+    pytest.importorskip("ray")
+    setting = setting_of("on ray", server_encoder="per_client", optimizer="adamw")
+    with Workers("ray", 2).crew() as crew:
+        found, expected = Spread(crew).learner(setting), start.learner(setting.spec)
+        assert go(found, [None]) == go(expected, [None])
+        crew.engine.kill("worker-0")
+        assert go(found, [None], first=1) == go(expected, [None], first=1)
+        assert_same(found.state(), expected.state())
+
+
+def test_gpus_are_shared_out_alike_and_processors_one_each() -> None:
+    assert share_of(4, gpus=4, processors=64) == {"GPU": 1.0}
+    assert share_of(6, gpus=4, processors=64) == {"GPU": 0.5}
+    assert share_of(6, gpus=0, processors=6) == {"CPU": 1.0}
+    with pytest.raises(RunError, match="has 6 processors, --workers 7 asks for more"):
+        share_of(7, gpus=0, processors=6)
+
+
+def test_workers_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match="engine 'flare' with 2 workers: there are local, ray"):
+        Workers("flare", 2)
+    with pytest.raises(InputError, match="add --engine ray"):
+        Workers("local", address="10.0.0.1:6379")

@@ -11,6 +11,7 @@ import pytest
 
 from orbitune.methods import METHODS, Job, planning
 from orbitune.methods.base import Cut
+from orbitune.methods.stream_guide import Foresight
 from orbitune.methods.stream_queue import Call, Gate, Queue
 from orbitune.methods.stream_sights import Around, Sights
 from orbitune.mission import Mission, job_of, prepare
@@ -103,7 +104,7 @@ def test_every_way_to_the_ground_streams(name: str, way: str) -> None:
 
 
 @every
-@pytest.mark.parametrize("cut", [Cut(1, False), Cut(2, True), Cut(8, True)], ids=str)
+@pytest.mark.parametrize("cut", [Cut(1, False), Cut(2, True), Cut(8, True), Foresight(4, True, 3, True)], ids=str)
 def test_any_number_of_micro_batches_is_accepted(switch: str, cut: Cut) -> None:
     verify(_streamed("collaborative", switch, cut), _mission(switch).system)
 

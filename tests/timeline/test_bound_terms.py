@@ -102,9 +102,23 @@ def test_the_best_average_on_a_ring_of_three_meets_the_bound() -> None:
     verify(desk.timeline("ring", (), 0), tight.system)
 
 
+def two_planes_at_one_station() -> Tight:
+    """Neither a plane alone nor all three together are as slow as the two that only one station sees."""
+    passes = [(0, 3), (1, 3), (2, 3), (2, 4)]
+    links = [contact(satellite, station, "downlink", 0.0, 3e3, 8e3) for satellite, station in passes]
+    size, groups = dict.fromkeys(range(3), 3e4), ((0,), (1,), (2,))
+    return Tight([Need("down", "train", 0, "down", size, size, groups)], system_of([[0], [1], [2]], 2, links), 60.0)
+
+
+def test_planes_that_bind_together_are_named() -> None:
+    tight = two_planes_at_one_station()
+    assert lower_bound(tight.needs, tight.system).name == "downlink of planes 0 and 1"
+
+
 CASES = (
     on_board,
     through_one_pass,
+    two_planes_at_one_station,
     around_the_ring,
     up_and_around_the_ring,
     a_tiny_average,
