@@ -55,10 +55,11 @@ def resumed(path: Path, engine: str | None, address: str | None, places: Mapping
     request = requested(run)
     if run.has(OUTCOME):
         raise RunError(f"{path} is finished; read {path / OUTCOME}, or start a new run")
-    kept = {} if engine or address else request.places
-    changed = replace(
-        request, engine=engine or request.engine, address=address or request.address, places=dict(places or kept)
-    )
+    if engine not in (None, request.engine):
+        request = replace(request, engine=engine, address="", places={})
+    if address:
+        request = replace(request, address=address, places={})
+    changed = replace(request, places=dict(places or request.places))
     run.write_json(REQUEST, asdict(changed))
     return run
 

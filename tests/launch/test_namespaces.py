@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,19 @@ EQUAL = 1e-5
 """Largest difference of a trained tensor to one process, in its norm."""
 
 START = ("-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=0", "--disable-usage-stats")
+
+
+STARTED = "Ray runtime started"
+START_S = 120.0
+"""Our choice: twenty times what a quiet machine needs."""
+
+
+def wait_for(words: str, log: Path) -> None:
+    """Wait until something was said."""
+    deadline_s = time.monotonic() + START_S
+    while words not in log.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline_s, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -58,8 +72,10 @@ def cluster(hosts: Network, variables: dict[str, str], tmp_path: Path) -> Iterat
     here = {host: [sys.executable, *START, f"--node-ip-address={hosts.address(host)}"] for host in hosts.hosts}
     head = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={folder}"]
     hosts.start("sky", [*here["sky"], *head], tmp_path / "head.txt", **variables)
-    hosts.start("ground", [*here["ground"], f"--address={address}"], tmp_path / "joined.txt", **variables)
     try:
+        wait_for(STARTED, tmp_path / "head.txt")
+        hosts.start("ground", [*here["ground"], f"--address={address}"], tmp_path / "joined.txt", **variables)
+        wait_for(STARTED, tmp_path / "joined.txt")
         yield address
     finally:
         shutil.rmtree(folder, ignore_errors=True)
