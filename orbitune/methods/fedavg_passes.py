@@ -99,7 +99,7 @@ class Ascent:
     members: Sequence[int]
     ready_s: float
     then: Landed
-    urgency: int = URGENCY
+    urgency: float = URGENCY
     _choice: Choice = (inf, inf, -1, -1)
 
     def begin_s(self) -> float:
@@ -156,7 +156,7 @@ class Descent:
     sum: Sum
     sinks: Sequence[int]
     then: Callable[[Held], None]
-    urgency: int = URGENCY
+    urgency: float = URGENCY
     _choice: Choice = (inf, inf, -1, -1)
 
     def begin_s(self) -> float:

@@ -47,7 +47,7 @@ class Hop:
 
     schedule: Schedule
     queue: Queue
-    urgency: int
+    urgency: float
     payload: Payload
     stops: tuple[int, ...]
     ready_s: float
@@ -68,7 +68,7 @@ class Hop:
 
 
 def follow(
-    schedule: Schedule, queue: Queue, urgency: int, payload: Payload, stops: tuple[int, ...], ready_s: float,
+    schedule: Schedule, queue: Queue, urgency: float, payload: Payload, stops: tuple[int, ...], ready_s: float,
     then: Callable[[float], None],
 ) -> None:  # fmt: skip
     """Put the next hop into the queue, or go on where there is none."""
@@ -302,7 +302,7 @@ class OrbitExchange:
                    lambda: self.memory.on_board(satellite, stage), lambda since_s: then(chunk, since_s))  # fmt: skip
 
     def _work(
-        self, urgency: int, node: int, flops: float, ready_s: float, needs: tuple[Payload, ...],
+        self, urgency: float, node: int, flops: float, ready_s: float, needs: tuple[Payload, ...],
         makes: Callable[[], tuple[Payload, ...]], memory: Callable[[], float], then: Callable[[float], None],
     ) -> None:  # fmt: skip
         self.queue.add(Work(self.schedule, urgency, node, flops, ready_s, needs, makes, memory, then))

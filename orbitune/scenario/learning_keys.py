@@ -109,6 +109,7 @@ class Data:
     samples_per_satellite: int | None = key("images each satellite holds", low=1, high=10**7, only_if=_PLANNED)
     num_classes: int | None = key("classes the head tells apart", low=2, high=10**5, only_if=_PLANNED)
 
+
 LOST_SATELLITES = ("wait", "leave_out")
 
 
@@ -139,8 +140,8 @@ class Train:
         above=True,
     )
     lost_satellites: str = key(
-        "real runs (orbitune launch): when a satellite's process is lost, start it again and repeat the round, or go on "
-        "without it until it is back",
+        "real runs (orbitune launch): when a satellite's process is lost, start it again and repeat the round, or go "
+        "on without it until it is back",
         default="wait",
         choices=LOST_SATELLITES,
     )
