@@ -293,8 +293,9 @@ def _train_on_cluster(waiting: Sequence[Training], on_row: Callable[[str, Row], 
 
     said: queue.SimpleQueue[tuple[str, Row]] = queue.SimpleQueue()
     running: list[Future[None]] = []
-    with _stopping({}), ThreadPoolExecutor(min(len(waiting), AT_ONCE)) as threads:
-        with workers.crew() as crew, _none_of(running):  # whoever waits for workers is told when they are stopped
+    with ThreadPoolExecutor(min(len(waiting), AT_ONCE)) as threads:
+        # The crew ends first: whoever waits for workers hears of it. Ray takes SIGTERM for itself while it starts.
+        with workers.crew() as crew, _stopping({}), _none_of(running):
             spread = Spread(crew)
             running += [threads.submit(_train_spread, training, spread, said.put) for training in waiting]
             while not all(one.done() for one in running) or not said.empty():

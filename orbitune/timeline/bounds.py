@@ -7,10 +7,10 @@ machines alone. Every argument below relaxes something and forbids nothing that 
    from the first second without a pause. Resources: each computer; the air between the stations and all satellites
    that carry something; the air between the stations and one group, or several groups together (`Cuts.sets`); the
    backhaul. (What crosses a cut is at most the integral of what its terminals can serve, see `capacity_of`; the last
-   byte then still has its delay to go. Where all rates are equal, the greatest cut over all sets of groups is the
-   quickest flow of all groups: what groups can bring down in one interval is a polymatroid, and so is a sum of these,
-   of which a demand is part if no set of groups asks for more than its rank. Edmonds, "Submodular functions, matroids,
-   and certain polyhedra", 1970.)
+   byte then still has its delay to go. With equal rates, and what a cut lets through in each interval counted exactly,
+   the greatest cut over all sets of groups would be the quickest flow of all groups: what groups can bring down in an
+   interval is a polymatroid, so is a sum of these, and a demand is in it if no set of groups asks for more than its
+   rank. Edmonds, "Submodular functions, matroids, and certain polyhedra", 1970.)
 2. *First grain.* Need j of a group cannot begin before one grain of that group has passed every need before j.
    Earliest completion never falls when the start is later, so the steps may be composed in time order.
 3. *Busy resource.* If every piece of work from need i to need j on one resource starts at `h` or later, the resource

@@ -49,11 +49,18 @@ def _seen(passes: list[tuple[int, int, float, float]]) -> System:
 
 def _plan(plan: ContactPlan, contacts: list[Contact]) -> ContactPlan:
     rows = sorted(contacts, key=lambda contact: (contact.start_s, contact.source, contact.target))
-    ints = {name: np.array([getattr(row, name) for row in rows], np.int32) for name in ("source", "target")}
-    names = ("start_s", "end_s", "rate_bps", "range_m", "delay_s")
-    floats = {name: np.array([getattr(row, name) for row in rows]) for name in names}
-    kinds = np.array([KINDS.index(row.kind) for row in rows], np.int8)
-    return ContactPlan(plan.nodes, plan.horizon_s, kind=kinds, **ints, **floats)
+    return ContactPlan(
+        plan.nodes,
+        plan.horizon_s,
+        np.array([row.source for row in rows], np.int32),
+        np.array([row.target for row in rows], np.int32),
+        np.array([KINDS.index(row.kind) for row in rows], np.int8),
+        np.array([row.start_s for row in rows]),
+        np.array([row.end_s for row in rows]),
+        np.array([row.rate_bps for row in rows]),
+        np.array([row.range_m for row in rows]),
+        np.array([row.delay_s for row in rows]),
+    )
 
 
 def _guide(system: System, owed: dict[float, dict[int, int]], last_first: bool = False) -> Guide:
