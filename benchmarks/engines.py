@@ -57,15 +57,15 @@ ROUND = (
     "train.local_steps=1",
     "train.optimizer=sgd",
     "train.learning_rate=1e-4",
-    "server.sustained_gflops=2000",
+    "server.sustained_gflops=1000",
 )
 """One step of every satellite, by a rule with which rounding does not grow into another training. The ground's computer
-is planned as one that needs two real seconds, at `TIME_SCALE`, for the 120 samples of the round there and back: quiet
-cores need about one (`learn.client.GROUP`), those of the preset's machine would need a fifteenth."""
+is planned as one that needs four real seconds, at `TIME_SCALE`, for the 120 samples of the round there and back: quiet
+cores need about one (`learn.client.GROUP`). The preset's machine would be given a tenth of a second."""
 
 TIME_SCALE = 0.015
 """Simulated seconds a second, with which the mission takes a minute and a half. Our choice: a call, of milliseconds,
-is then a thousandth of the shortest stage in which bytes travel."""
+is then below a hundredth of the shortest stage in which bytes travel."""
 
 
 class Echo:

@@ -48,6 +48,8 @@ def load_ray() -> Any:
         MissingExtra: It is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported: nothing is told to anybody
+    # Ray makes its workers give way to everything else on the machine (nice 15); real runs have a pace to keep.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         return import_module("ray")
     except ImportError:
