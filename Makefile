@@ -14,7 +14,7 @@ TRAIN  := $(VENV)/.train-installed
 DEV    := $(VENV)/.dev-installed
 BENCH  := $(VENV)/.bench-installed
 
-BENCHES := $(sort $(filter-out record random_missions strategy_trials,$(basename $(notdir $(wildcard benchmarks/*.py)))))
+BENCHES := $(sort $(filter-out record random_missions strategy_trials split_worker,$(basename $(notdir $(wildcard benchmarks/*.py)))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

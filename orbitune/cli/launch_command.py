@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orbitune.errors import InputError
+from orbitune.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,6 +86,8 @@ def launch(
     except KeyboardInterrupt:
         click.echo(f"\nstopped; nothing is lost. Go on with: orbitune launch --resume {run.path}", err=True)
         sys.exit(130)
+    except RunError as error:
+        raise RunError(f"{error}; what is done is kept. Go on with: orbitune launch --resume {run.path}") from error
     page = write_report(run)
     console.show(content | {"run": str(run.path)}, as_json, _table)
     if not as_json:

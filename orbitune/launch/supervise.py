@@ -30,6 +30,10 @@ LEAD_S = 1.0
 """Real seconds between "go" and the first planned second, so that all hosts have heard it. Our choice: calls take
 milliseconds, on a busy machine tenths of a second."""
 
+SECOND_TRY_S = 10.0
+"""Real seconds before a lost host is started a second time. Our choice: a process that is being restarted by whoever
+watches over it is back within seconds."""
+
 WAIT = "wait"
 
 EXECUTED_ROWS = "executed-rows.jsonl"
@@ -283,10 +287,23 @@ class Supervisor:
         again = started_again(fault.hosts, self.mission.scenario.train.lost_satellites)
         for host in fault.hosts:
             self.members.engine.kill(host)  # it may hang and still answer later
-        self.members.place(again)
+        self._place_again(again)
         self._leave_out([host for host in fault.hosts if host not in again])
         self._take_back(fault.returned)
         self._restore(self.hosts)
+
+    def _place_again(self, hosts: list[str]) -> None:
+        """Start lost hosts; a second time where the first fails, for the machine itself may be coming back.
+
+        Raises:
+            RunError: One cannot be started.
+        """
+        try:
+            self.members.place(hosts)
+        except RunError as error:
+            self.run.event("a host could not be started, trying again", reason=str(error))
+            time.sleep(SECOND_TRY_S)
+            self.members.place([host for host in hosts if not self.members.engine.alive(host)])
 
     def _leave_out(self, hosts: list[str]) -> None:
         for host in hosts:
