@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from record import Row, record
 
+from orbitune.errors import PlanError
 from orbitune.methods import METHODS, plan
 from orbitune.mission import Mission, job_of, prepare
 from orbitune.scenario.load import load
@@ -30,10 +31,14 @@ def timed(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[R, f
     return work(*args, **kwargs), round(time.process_time() - began_s, 2)
 
 
-def row_of(name: str, mission: Mission, contacts_cpu_s: float) -> Row:
-    """One method on one mission."""
+def row_of(name: str, mission: Mission, contacts_cpu_s: float) -> Row | None:
+    """One method on one mission; None where the method refuses it."""
     method = METHODS[name]
-    job = method.prepare(job_of(mission))
+    try:
+        job = method.prepare(job_of(mission))
+    except PlanError as error:
+        print(f"{name}: {error}")
+        return None
     timeline, plan_cpu_s = timed(plan, method, job)
     _, verify_cpu_s = timed(verify, timeline, job.system)
     _, bound_cpu_s = timed(lower_bound, method.needs(job, job.rounds), job.system)
@@ -57,7 +62,8 @@ def main() -> None:
             sets = (f"shell.0.satellites={satellites}", f"shell.0.planes={planes}", f"train.rounds={rounds}")
             scenario = load("demo", sets)
             mission, contacts_cpu_s = timed(prepare, scenario)
-            rows += [row_of(name, mission, contacts_cpu_s) for name in METHODS]
+            found = [row_of(name, mission, contacts_cpu_s) for name in METHODS]
+            rows += [row for row in found if row is not None]
     record("planning", rows, scenario.seed)
 
 

@@ -56,6 +56,7 @@ import numpy as np
 from orbitune.cost.system import System
 from orbitune.timeline.capacity import Cuts
 from orbitune.timeline.chain import Chain
+from orbitune.timeline.collector import paused_collector
 from orbitune.timeline.needs import Need, Owners, Resource, works_of
 from orbitune.timeline.paths import Paths
 
@@ -90,6 +91,11 @@ def lower_bound(needs: Sequence[Need], system: System) -> Bound:
         Seconds from the start, infinity where the contact plan ends before a need can be met. The name is that of one
         resource where its total alone says as much, otherwise that of the chain with what fills most of it.
     """
+    with paused_collector():
+        return _lower_bound(needs, system)
+
+
+def _lower_bound(needs: Sequence[Need], system: System) -> Bound:
     cuts = Cuts(system)
     whole = max(_totals(needs, system, cuts), key=lambda bound: bound.time_s, default=Bound(0.0, "nothing to do"))
     chain_s = _chain_s(needs, system, cuts)

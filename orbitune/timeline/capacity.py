@@ -173,6 +173,9 @@ MOST_SETS = 12
 """Our choice: sets of more groups that are looked at."""
 
 
+TIMES, KEPT = (1, 2, 4, 8, 16, 64), 2
+"""Our choice: the last sets to be done with so many times the bytes are kept, so many each."""
+
 MOST_NAMED = 6
 """Planes that are listed one by one, our choice: more are counted."""
 
@@ -236,24 +239,40 @@ class Cuts:
         return self._names[members]
 
     def sets(
-        self, kind: str, groups: tuple[tuple[frozenset[int], float], ...]
+        self, kind: str, groups: tuple[tuple[frozenset[int], float], ...], rounds: int
     ) -> list[tuple[tuple[int, ...], frozenset[int]]]:
         """Sets of groups (each given with its bytes), neither one nor all, whose cuts may bind: places, and satellites.
 
         Groups all whose passes go over the same stations share what these can hear, and are not done before all of
-        them have got through. Any choice of sets gives a bound: where groups are few it is all of them, otherwise the
-        scarcest group, the two scarcest and so on, by when each could be done alone.
+        them have got through. Any choice of sets gives a bound: here those that would be the last to be done with
+        these bytes, and with several times as many, up to as many as there are rounds.
         """
         key = (kind, tuple(members for members, _ in groups))
         found = self._sets.get(key)
         if found is None:
-            found = self._sets[key] = [
-                (numbers, frozenset[int]().union(*(groups[number][0] for number in numbers)))
-                for numbers in self._find_sets(kind, groups)
-            ]
+            found = self._sets[key] = self._find_sets(kind, groups, rounds)
         return found
 
-    def _find_sets(self, kind: str, groups: tuple[tuple[frozenset[int], float], ...]) -> Iterator[tuple[int, ...]]:
+    def _find_sets(
+        self, kind: str, groups: tuple[tuple[frozenset[int], float], ...], rounds: int
+    ) -> list[tuple[tuple[int, ...], frozenset[int]]]:
+        sets = {
+            numbers: frozenset[int]().union(*(groups[number][0] for number in numbers))
+            for numbers in self._candidates(kind, groups)
+        }
+        kept: dict[tuple[int, ...], None] = {}
+        for times in (times for times in TIMES if times == 1 or times < 2 * rounds):
+            done_s = {
+                numbers: self.air(kind, members).capacity.sent(
+                    0.0, times * sum(groups[number][1] for number in numbers)
+                )
+                for numbers, members in sets.items()
+            }
+            kept |= dict.fromkeys(sorted(done_s, key=lambda numbers: -done_s[numbers])[:KEPT])
+        return [(numbers, sets[numbers]) for numbers in kept]
+
+    def _candidates(self, kind: str, groups: tuple[tuple[frozenset[int], float], ...]) -> Iterator[tuple[int, ...]]:
+        """All sets of few groups; of more the scarcest two, three and so on, by when each could be done alone."""
         numbers = range(len(groups))
         if len(groups) <= FEW_GROUPS:
             for size in range(2, len(groups)):

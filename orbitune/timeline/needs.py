@@ -161,7 +161,7 @@ def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work
     if everyone:
         whose = frozenset[int]().union(*(work.owners for work in works))
         total = sum(work.total for work in works)
-        works += _of_several(air, works, cuts)
+        works += _of_several(air, works, cuts, len(owners.moving))
         stations = system.nodes.station_names
         where = f"at {stations[0]}" if len(stations) == 1 else f"at all {len(stations)} stations"
         cabled = max(work.total for work in works if not work.parts) if need.one_copy else total
@@ -174,10 +174,10 @@ def _moving(need: Need, system: System, cuts: Cuts, owners: Owners) -> list[Work
     return works
 
 
-def _of_several(air: str, works: Sequence[Work], cuts: Cuts) -> list[Work]:
+def _of_several(air: str, works: Sequence[Work], cuts: Cuts, rounds: int) -> list[Work]:
     """The groups that depend on the same few stations, taken together."""
     found = []
-    for numbers, members in cuts.sets(air, tuple((work.members, work.total) for work in works)):
+    for numbers, members in cuts.sets(air, tuple((work.members, work.total) for work in works), rounds):
         parts = tuple(works[number] for number in numbers)
         owners = members if all(work.owners is work.members for work in parts) else _all(parts)
         resource = _through(f"{air} of {cuts.name(members)}", cuts.air(air, members))
