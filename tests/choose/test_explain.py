@@ -102,7 +102,7 @@ def test_what_loses_too_much_is_searched_without() -> None:
     assert milder.best.point.codec == "int8" and measured[-1].loss == pytest.approx(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_accuracy_is_trained(mission: Mission, tmp_path: Path) -> None:
     """For as many rounds as asked, as the command that trains has it."""
     pytest.importorskip("torch")

@@ -71,7 +71,7 @@ def few(mission: Mission, *methods: str) -> Space:
     return replace(whole, values={name: FEW.get(name, own) for name, own in whole.values.items()})
 
 
-@pytest.mark.parametrize("method", [pytest.param("onboard", marks=pytest.mark.slow), *OTHERS[1:]])
+@pytest.mark.parametrize("method", [pytest.param("onboard", marks=pytest.mark.exhaustive), *OTHERS[1:]])
 def test_nothing_beats_the_answer_over_all_switches(method: str, path: Path, mission: Mission) -> None:
     """Switches that the search leaves alone are tried as well."""
     space = few(mission, method)

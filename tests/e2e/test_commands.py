@@ -149,7 +149,7 @@ def test_curves_rise_and_end_where_training_does(compared: dict[str, Any]) -> No
 # -- every method, several seeds, methods that cannot work -----------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_method_can_be_compared(every: dict[str, Any]) -> None:
     assert tuple(row["method"] for row in every["results"]) == EVERY
     assert every["refused"] == {}
@@ -181,7 +181,7 @@ def test_seeds_give_mean_and_spread(seeded: dict[str, Any]) -> None:
     assert len(set(losses)) == 2  # other samples, other draws
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_seed_of_several_is_what_it_is_alone(seeded: dict[str, Any], tmp_path: Path) -> None:
     sets = ("train.trains=head", "data.assignment=dirichlet", "data.dirichlet_alpha=0.5", "seed=1")
     flags = [part for one in sets for part in ("--set", one)]
