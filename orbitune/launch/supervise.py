@@ -108,7 +108,7 @@ class Supervisor:
         self._epoch_s = 0.0
         self._began_s = time.time()
         self._before_s = state.wall_s
-        self._plan_s = 0.0
+        self._decided_s = self._ready_s = 0.0
         self._out: set[str] = set()
         self._back: list[str] = []
         self._behind: set[str] = set()
@@ -150,16 +150,15 @@ class Supervisor:
 
     def _plan(self) -> Attempt:
         """The first plan as it is; afterwards, what is left of it from a moment on that is still to come."""
+        self._decided_s = time.time()
         if self.state.attempt == 0:
             return Attempt(self.planned, 0.0, tuple(range(len(self.mission.system.nodes))))
-        began_s = time.time()
-        start_s = self.now_s() + (2 * self._plan_s + LEAD_S) * self.request.time_scale
+        start_s = self.now_s() + (2 * self._ready_s + LEAD_S) * self.request.time_scale
         state = self.state
         rest = rest_of(
             self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded=not self._behind
         )
         planned = plan_method(rest, self.request.method)
-        self._plan_s = time.time() - began_s
         return Attempt(planned, start_s, node_ids(self.mission, rest))
 
     def _go(self, attempt: Attempt) -> None:
@@ -179,6 +178,9 @@ class Supervisor:
         )
         number: Header = {"attempt": state.attempt}
         self.members.must({host: (number, part.to_bytes()) for host, part in parts.items()}, "program")
+        self._ready_s = time.time() - self._decided_s  # how long the next one will take, about
+        if state.attempt == 1:
+            self._epoch_s = time.time() + LEAD_S  # nothing was simulated while programs were sent
         clock = number | {"epoch_s": self._epoch_s, "scale": self.request.time_scale}
         offsets = self.members.offsets_s
         self.members.must({host: (clock | {"offset_s": offsets[host]}, b"") for host in parts}, "go")
