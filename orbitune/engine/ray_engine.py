@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -70,8 +70,10 @@ class RayEngine:
         self._time_to_start_s = time_to_start_s
         self._resources = dict(resources or {})
         self._members: dict[str, _Handle] = {}
+        self._starting: dict[str, Any] = {}
         self._lives: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._calling = 0
         self._closed = False
 
     @property
@@ -82,25 +84,46 @@ class RayEngine:
     def name(self) -> str:
         return DRIVER
 
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Keep `close` from leaving the cluster meanwhile: whoever asks Ray for something without one gets a new one,
+        and when that is gone in its turn, Ray ends this process.
+
+        Raises:
+            Unreachable: The engine is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unreachable("the engine is closed")
+            self._calling += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calling -= 1
+                self._lock.notify_all()
+
     def place(self, member: str, factory: str, header: Header, body: bytes = b"") -> None:
         check_name(member)
         text = pack(header, body)
         if self._closed or self.alive(member):
             why = "the engine is closed" if self._closed else "there is a living member of that name"
             raise RunError(f"{member} cannot be placed: {why}")
-        actor = self._actor(member)
-        try:
-            begun = actor.begin.remote(member, self._namespace, factory, text, body)
-            done, words, pid = self._ray.get(begun, timeout=self._time_to_start_s)
-            if not done:
-                raise RunError(f"{member} cannot be placed: {factory}: {words}")
-        except BaseException as error:
-            self._ray.kill(actor)
-            if isinstance(error, self._ray.exceptions.RayError):
-                raise RunError(f"{member} cannot be placed: {self._why(error, member)}") from None
-            raise
-        with self._lock:
-            self._members[member] = _Handle(actor, pid, actor.live.remote())
+        with self._open():
+            self._starting[member] = actor = self._actor(member)
+            try:
+                begun = actor.begin.remote(member, self._namespace, factory, text, body)
+                done, words, pid = self._ray.get(begun, timeout=self._time_to_start_s)
+                if not done:
+                    raise RunError(f"{member} cannot be placed: {factory}: {words}")
+                self._members[member] = _Handle(actor, pid, actor.live.remote())
+            except BaseException as error:
+                self._ray.kill(actor)
+                if isinstance(error, self._ray.exceptions.RayError):
+                    raise RunError(f"{member} cannot be placed: {self._why(error, member)}") from None
+                raise
+            finally:
+                del self._starting[member]
 
     def _actor(self, member: str) -> Any:
         """A new actor, each life of a member under a name of its own."""
@@ -134,24 +157,27 @@ class RayEngine:
             raise Unreachable(
                 "the engine is closed" if self._closed else f"{member} was never placed; there are {known}"
             )
-        return _call(self._ray, self._members[member].actor, DRIVER, member, method, text, body, timeout_s)
+        with self._open():
+            return _call(self._ray, self._members[member].actor, DRIVER, member, method, text, body, timeout_s)
 
     def alive(self, member: str) -> bool:
         handle = self._members.get(member)
-        return handle is not None and not self._ray.wait([handle.life], timeout=0)[0]
+        with contextlib.suppress(Unreachable), self._open():
+            return handle is not None and not self._ray.wait([handle.life], timeout=0)[0]
+        return False
 
     def kill(self, member: str) -> None:
         if (handle := self._members.get(member)) is not None:
-            self._ray.kill(handle.actor)
-            self._ray.wait([handle.life], timeout=TO_CLOSE_S)
+            with contextlib.suppress(Unreachable), self._open():
+                self._ray.kill(handle.actor)
+                self._ray.wait([handle.life], timeout=TO_CLOSE_S)
 
     def close(self) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            handles = list(self._members.values())
-            self._members.clear()
+        handles = list(self._members.values())
         ends = [handle.actor.end.remote() for handle in handles]
         if ends:
             self._ray.wait(ends, num_returns=len(ends), timeout=TO_CLOSE_S)
@@ -159,9 +185,20 @@ class RayEngine:
             self._ray.kill(handle.actor)
         if handles:
             self._ray.wait([handle.life for handle in handles], num_returns=len(handles), timeout=TO_CLOSE_S)
+        self._end_calls()
+        self._members.clear()
         self._cluster.close()
         if self._cluster.folder is not None:
             _wait_gone([handle.pid for handle in handles])
+
+    def _end_calls(self) -> None:
+        """Wait for whoever is in the middle of a call: its member is gone, and so is one that is being started."""
+        deadline_s = time.monotonic() + TO_CLOSE_S
+        with self._lock:
+            while self._calling and time.monotonic() < deadline_s:
+                for actor in list(self._starting.values()):
+                    self._ray.kill(actor)
+                self._lock.wait(_AGAIN_S)
 
 
 class _Handle(NamedTuple):

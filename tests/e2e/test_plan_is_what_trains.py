@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +58,13 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def materials() -> tuple[Mission, Imagery, Backbone]:
-    """Contacts, images and weights of preset tiny."""
+def materials() -> tuple[Mission, Imagery, Backbone, Tensor]:
+    """Contacts, images, weights, and the images as the model reads them, of preset tiny."""
     mission = prepare(load("tiny"))
     imagery = load_imagery(selection(mission.scenario), mission.system.nodes.num_satellites, mission.scenario.seed)
     backbone = load_backbone(model_spec(mission.scenario), mission.scenario.seed, imagery.channels, 32, dense=False)
     standardise(backbone, prepared(backbone, imagery, imagery.unlabelled[:8]))
-    return mission, imagery, backbone
+    return mission, imagery, backbone, prepared(backbone, imagery, imagery.images)
 
 
 def prepared(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) -> Tensor:
@@ -72,19 +72,19 @@ def prepared(backbone: Backbone, imagery: Imagery, images: NDArray[np.float32]) 
     return prepare_images(torch.from_numpy(images), imagery.channels, imagery.full_scale, backbone.inputs)
 
 
-@cache
+@lru_cache(maxsize=4)  # tests that ask for the same one follow each other, and each holds a model
 def both(method: str, *sets: str, images_each: int | None = 2) -> tuple[Planned, Learner]:
     """A mission of preset tiny with other [train], [method] or cut, planned and ready to train.
 
     Two images a satellite are enough to learn from: batches are as large as with all 76. With a cache all count, for
     the plan knows when each of them is used for the first time.
     """
-    base, imagery, backbone = materials()
+    base, imagery, backbone, images = materials()
     scenario = load("tiny", sets)
     mission = replace(base, scenario=scenario, partition=build_model.partition(scenario, base.holdings))
     planned = plan_method(mission, method)
     (training, *_) = trainings(mission, planned, RunFolder(Path()), random_start=False)
-    images, labels = prepared(backbone, imagery, imagery.images), torch.from_numpy(imagery.labels)
+    labels = torch.from_numpy(imagery.labels)
     few = [ids[:images_each] for ids in imagery.train]
     learner = make_learner(training.spec, backbone, len(imagery.class_names), images, labels, few, imagery.test[:2])
     return planned, learner
@@ -295,8 +295,7 @@ def metered(method: str, trains: str, cut: int) -> tuple[Planned, Meter, Task]:
     """One step of one satellite, its gradients left in place. The others do the same with as many samples."""
     planned, learner = both(method, *ONE_STEP, f"train.trains={trains}", f"model.cut_after_block={cut}")
     task = task_of(learner)
-    _, imagery, backbone = materials()
-    images = prepared(backbone, imagery, imagery.images)  # a task has for inputs what frozen pieces have made of them
+    *_, images = materials()  # a task has for inputs what frozen pieces have made of them
     meter = Meter(task.wire, task.model)
     boundaries = boundaries_of(task.spec, 0, len(task.model.backbone.blocks)) if method == "collaborative" else ()
     with meter.running():

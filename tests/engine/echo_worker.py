@@ -21,6 +21,7 @@ class EchoWorker:
         self.ring = Ring(peers, timeout_s=header.get("ring_timeout_s", 10.0))
         self.barriers: dict[str, threading.Barrier] = {}
         self.lock = threading.Lock()
+        time.sleep(header.get("start_s", 0.0))
 
     def handle(self, sender: str, method: str, header: Header, body: bytes) -> Reply:
         if method == "ring":

@@ -62,6 +62,41 @@ class TestRay(EngineLaws):
         assert engine.alive("a")
 
 
+CLOSED_IN_BETWEEN = """
+import sys, threading, time
+sys.path[:0] = {path}
+from orbitune.engine import make_engine
+from orbitune.errors import RunError
+
+def start() -> None:
+    try:
+        engine.place("slow", "echo_worker:make", {{"start_s": 60.0}})
+    except RunError as error:
+        print(error)
+
+if __name__ == "__main__":
+    engine = make_engine("ray")
+    thread = threading.Thread(target=start)
+    thread.start()
+    time.sleep(2.0)
+    engine.close()
+    thread.join()
+    import ray
+    print(ray.is_initialized())
+"""
+"""Asked for anything without a cluster, Ray starts one, and ends the process a minute after that one is gone."""
+
+
+def test_closing_while_a_member_starts_leaves_ray_for_good(repository: Path) -> None:
+    pytest.importorskip("ray")
+    script = CLOSED_IN_BETWEEN.format(path=[str(Path(__file__).parent), str(repository)])
+    done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, timeout=60.0)
+    said = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, len(said)) == (0, "", 2)
+    assert said[0].startswith("slow cannot be placed: ")
+    assert said[1] == "False"
+
+
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'orbitune\[ray\]'"):

@@ -1,4 +1,4 @@
-"""Two models as a user would bring them: an embedding and blocks, cut at named children."""
+"""Models as a user would bring them: an embedding and blocks, cut at named children."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ def wide() -> nn.Sequential:
     return convolutions(16)
 
 
-def convolutions(width: int) -> nn.Sequential:
+def coloured() -> nn.Sequential:
+    """8 channels, of pictures in red, green and blue."""
+    return convolutions(8, 3)
+
+
+def convolutions(width: int, bands: int = 10) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
-            stem=nn.Conv2d(10, width, 4, 4),
+            stem=nn.Conv2d(bands, width, 4, 4),
             first=nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU()),
             second=nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU()),
             pool=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),

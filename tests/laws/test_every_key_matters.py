@@ -10,6 +10,7 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -240,13 +241,26 @@ def outputs(sets: tuple[str, ...], preset: str = "tiny") -> str:
     return "\n".join([json.dumps(result), json.dumps(shown), *planned.timeline.to_jsonl()])
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a folder of pictures: small and few, since every curve learns and judges them all."""
+    folder, source = tmp_path_factory.mktemp("curves"), np.random.default_rng(5)
+    for name in ("field", "town"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(36):
+            pixels = source.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
+    return folder
+
+
 @functools.cache
-def curve(folder: Path, sets: tuple[str, ...]) -> str:
+def curve(work: Path, sets: tuple[str, ...]) -> str:
     """What one short training puts out, and the results row it leads to."""
-    scenario = load("tiny", ("train.rounds=1", "train.batch_size=1", *sets))
+    images = ("data.dataset=folder", "data.assignment=iid", f"data.folder={work / 'pictures'}")
+    scenario = load("tiny", (*images, "train.rounds=1", "train.batch_size=1", *sets))
     mission = prepare(scenario)
     planned = plan_method(mission, scenario.method.name)
-    run = RunFolder.create(folder, "curve", "", scenario.seed)
+    run = RunFolder.create(work, "curve", "", scenario.seed)
     (training,) = trainings(mission, planned, run, random_start=False)
     train(training, lambda row: None)
     rows = training.rows()
@@ -279,10 +293,9 @@ def test_a_key_of_the_contact_plan_matters(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", CURVES)
-def test_a_key_of_learning_matters(key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_key_of_learning_matters(key: str, work: Path) -> None:
     one, other, beside = CURVES[key]
-    folder = tmp_path_factory.getbasetemp()
-    assert curve(folder, _sets(key, one, beside)) != curve(folder, _sets(key, other, beside))
+    assert curve(work, _sets(key, one, beside)) != curve(work, _sets(key, other, beside))
 
 
 def test_a_profile_of_ones_own_matters(tmp_path: Path) -> None:
@@ -297,14 +310,12 @@ def test_a_profile_of_ones_own_matters(tmp_path: Path) -> None:
     assert quick == outputs(OWN) != slow
 
 
-def test_weights_of_ones_own_matter(tmp_path: Path) -> None:
+def test_weights_of_ones_own_matter(work: Path, tmp_path: Path) -> None:
     for name, value in (("one", 0.01), ("other", 0.02)):
-        tensors = {key: torch.full_like(tensor, value) for key, tensor in own_models.narrow().state_dict().items()}
+        tensors = {key: torch.full_like(tensor, value) for key, tensor in own_models.coloured().state_dict().items()}
         save_file(tensors, tmp_path / f"{name}.safetensors")
-    pretrained = (*OWN, "model.weights=pretrained")
-    one, other = (
-        curve(tmp_path, (*pretrained, f"model.file={tmp_path}/{name}.safetensors")) for name in ("one", "other")
-    )
+    pretrained = (*OWN, "model.source=tests.laws.own_models:coloured", "model.weights=pretrained")
+    one, other = (curve(work, (*pretrained, f"model.file={tmp_path}/{name}.safetensors")) for name in ("one", "other"))
     assert one != other
 
 

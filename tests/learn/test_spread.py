@@ -262,7 +262,6 @@ def test_stopping_ends_whoever_waits(setting_of: Make) -> None:
 # ------------------------------------------------------------------------------------------ on a cluster
 
 
-@pytest.mark.exhaustive
 def test_processes_of_a_cluster_give_the_same_bits_and_one_may_die(start: Start, setting_of: Make) -> None:
     pytest.importorskip("ray")
     setting = setting_of("on ray", server_encoder="per_client", optimizer="adamw")
