@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,6 +140,29 @@ def _pairs(pairs: Mapping[str, str]) -> Table:
 
 
 # -- progress ----------------------------------------------------------------------------------------------------
+
+SPEAK_EVERY_S = 10.0
+"""Where nobody watches a terminal, a line of progress this often."""
+
+
+@contextlib.contextmanager
+def one_line(quiet: bool) -> Iterator[Callable[[str, bool], None]]:
+    """A line that is written over on a terminal, and one every ten seconds elsewhere, on standard error.
+
+    Yields what says it: a text, and whether it is the last one, which is never left out.
+    """
+    tty, spoken_s = sys.stderr.isatty(), -math.inf
+
+    def say(text: str, last: bool) -> None:
+        nonlocal spoken_s
+        if quiet or not (tty or last or time.monotonic() - spoken_s >= SPEAK_EVERY_S):
+            return
+        spoken_s = time.monotonic()
+        print(f"\r{text:<100}" if tty else text, file=sys.stderr, end="" if tty else "\n", flush=True)
+
+    yield say
+    if tty and not quiet:
+        print(file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 
     from orbitune.launch.supervise import Watched
     from orbitune.runs import RunFolder
-
-SPEAK_EVERY_S = 10.0
-"""Where nobody watches a terminal, a line of progress this often."""
 
 
 @click.command()
@@ -81,8 +76,8 @@ def launch(
 
     run = _run(scenario, sets, (engine, address, time_scale, sites, _places(places)), root, resume)
     try:
-        with _progress(as_json) as heard:
-            content = execute(run, heard, check_weights)
+        with console.one_line(as_json) as say:
+            content = execute(run, lambda now: say(_standing(now), now.done == now.total), check_weights)
     except KeyboardInterrupt:
         click.echo(f"\nstopped; nothing is lost. Go on with: orbitune launch --resume {run.path}", err=True)
         sys.exit(130)
@@ -156,36 +151,9 @@ def _caption(content: Mapping[str, Any]) -> str:
     return "\n".join([*said, *(f"at {event['sim_s']:.4g} s: {event['what']}" for event in content["events"])])
 
 
-# -- progress --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Watched], None]]:
-    """A line that is written over on a terminal, and one every ten seconds elsewhere; on standard error."""
-    if quiet:
-        yield lambda watched: None
-        return
-    lines = Lines(sys.stderr.isatty())
-    yield lines.show
-    if lines.tty:
-        click.echo("", err=True)
-
-
-class Lines:
-    """Both clocks, rounds, and what is waited for."""
-
-    def __init__(self, tty: bool) -> None:
-        self.tty = tty
-        self.spoken_s = 0.0
-
-    def show(self, watched: Watched) -> None:
-        """One look at the run."""
-        now_s = time.monotonic()
-        if not self.tty and now_s - self.spoken_s < SPEAK_EVERY_S and watched.done < watched.total:
-            return
-        self.spoken_s = now_s
-        text = (
-            f"simulated {max(watched.sim_s, 0.0):.4g} of {watched.planned_s:.4g} s, real {watched.wall_s:.0f} s, "
-            f"{watched.rounds} rounds, {watched.done}/{watched.total} activities"
-        )
-        click.echo(f"\r{text:<100}" if self.tty else text, err=True, nl=not self.tty)
+def _standing(watched: Watched) -> str:
+    """Both clocks, rounds, and how much is done."""
+    return (
+        f"simulated {max(watched.sim_s, 0.0):.4g} of {watched.planned_s:.4g} s, real {watched.wall_s:.0f} s, "
+        f"{watched.rounds} rounds, {watched.done}/{watched.total} activities"
+    )

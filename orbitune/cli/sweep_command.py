@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orbitune.runs import RunFolder
-    from orbitune.sweep.execute import OnPoint
     from orbitune.sweep.request import Request
 
 USUAL_METHODS = "collaborative,onboard,download"
-
-SPEAK_EVERY_S = 10.0
-"""Where nobody watches a terminal, a line of progress this often."""
 
 
 @click.command()
@@ -68,8 +63,9 @@ def sweep(
     chosen = Engine(engine, workers, address)
     folder, request = _folder(_request(scenario, vary, sets, methods, train, resume), out, resume)
     try:
-        with _progress(as_json) as heard:
-            content = execute(folder, request, chosen, heard)
+        with console.one_line(as_json) as say:
+            speed = Speed()
+            content = execute(folder, request, chosen, lambda done, of: say(speed.after(done, of), done == of))
     except KeyboardInterrupt:
         click.echo(f"\nstopped; what is done is kept. Go on with: {_again(folder)}", err=True)
         sys.exit(130)
@@ -140,36 +136,18 @@ def _table(content: Mapping[str, Any]) -> Table:
 # -- progress --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[OnPoint | None]:
-    """A line that is written over on a terminal, and one every ten seconds elsewhere; on standard error."""
-    if quiet:
-        yield None
-        return
-    lines = Lines(sys.stderr.isatty())
-    yield lines.show
-    if lines.tty:
-        click.echo("", err=True)
-
-
-class Lines:
+class Speed:
     """Points done, how fast, and how long it will take."""
 
-    def __init__(self, tty: bool) -> None:
-        self.tty = tty
-        self.started_s = self.spoken_s = time.monotonic()
+    def __init__(self) -> None:
+        self.started_s = time.monotonic()
         self.before: int | None = None
 
-    def show(self, done: int, total: int) -> None:
+    def after(self, done: int, total: int) -> str:
         """Called after each point; the first call says how many a resumed sweep had already."""
-        now_s = time.monotonic()
         self.before = done - 1 if self.before is None else self.before
-        rate = (done - self.before) / max(now_s - self.started_s, 1e-9)
-        if not self.tty and now_s - self.spoken_s < SPEAK_EVERY_S and done < total:
-            return
-        self.spoken_s = now_s
-        text = f"{done}/{total} points, {rate * 60:.3g} a minute, {_left((total - done) / rate)} left"
-        click.echo(f"\r{text:<70}" if self.tty else text, err=True, nl=not self.tty)
+        rate = (done - self.before) / max(time.monotonic() - self.started_s, 1e-9)
+        return f"{done}/{total} points, {rate * 60:.3g} a minute, {_left((total - done) / rate)} left"
 
 
 def _left(seconds: float) -> str:
