@@ -62,12 +62,12 @@ class PlanError(OrbituneError):
 
 
 class TimelineRejected(OrbituneError):
-    """The independent checker found a rule broken. `rule` names it."""
+    """The independent checker found a rule broken. `rule` names it, `message` is the rest."""
 
     exit_code = 5
 
     def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
+        self.rule, self.message = rule, message
         super().__init__(f"timeline rejected, rule '{rule}': {message}")
 
 

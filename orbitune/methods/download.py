@@ -9,7 +9,6 @@ from orbitune.methods.base import (
     Job,
     Round,
     collect,
-    everyone,
     lacking,
     per_pool,
     raw,
@@ -35,7 +34,7 @@ class Download:
     def prepare(self, job: Job) -> Job:
         """No weights are averaged and nothing is cut; with a cache, features are kept where they can be."""
         cache = "features" if job.cache == "features" else "none"
-        return replace(job, cache=cache, satellite_cuts=(), update_codec="fp32")
+        return replace(job, cache=cache, satellite_cuts=(), update_codec="fp32", staleness=0)
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """The satellites need nothing."""
@@ -61,7 +60,7 @@ class Download:
     def _train(self, job: Job, schedule: Schedule, index: int, now: float) -> float:
         schedule.stage = "train on the ground"
         server = job.system.nodes.server
-        needs = [payload for row in _payloads(job).values() for payload in row]
+        needs = [payload for who, row in _payloads(job).items() if who in job.members(index) for payload in row]
         made = _model(job, index)
         kept, new = _features(job, index)
         makes = (made, *new)
@@ -93,7 +92,7 @@ def _payloads(job: Job) -> dict[int, tuple[Payload, Payload]]:
 
 def _model(job: Job, version: int) -> Payload:
     trained = job.trained_bytes(job.partition.parts)
-    return whole("model", everyone(job), version, job.partition.head.params_bytes + trained)
+    return whole("model", job.members(version), version, job.partition.head.params_bytes + trained)
 
 
 def _delivered(job: Job) -> tuple[Payload, ...]:
@@ -120,7 +119,7 @@ def _uses(job: Job, index: int) -> Uses:
 
 
 def _round_flops(job: Job, index: int) -> float:
-    samples = _batches(job) * sum(job.batch)
+    samples = _batches(job) * sum(job.batch[satellite] for satellite in job.members(index))
     if job.cache == "none":
         return sample_flops(job) * samples
     return forward_flops(job.partition.parts) * sum(_uses(job, index).new) + job.head_flops * samples
@@ -133,7 +132,7 @@ def _features(job: Job, index: int) -> tuple[list[Payload], list[Payload]]:
     each, uses = round(job.partition.profile.feature_bytes), _uses(job, index)
     kept, made = [], []
     for satellite, (new, before) in enumerate(zip(uses.new, uses.before, strict=True)):
-        if new + before:
+        if new + before and satellite in job.members(index):
             features = whole("feature", {satellite}, 0, each * (new + before))
             kept += [features.part(0, each * before)] if before else []
             made += [features.part(each * before, features.size)] if new else []

@@ -49,7 +49,7 @@ class InOrbit:
         """Nothing is fixed.
 
         Raises:
-            PlanError: Satellites may not talk to their neighbours, or are to be cut at different blocks.
+            PlanError: Satellites may not talk to their neighbours, or are to be cut at different blocks, or are drawn.
         """
         if not job.has_rings and job.system.nodes.num_satellites > 1:
             raise PlanError(
@@ -66,6 +66,11 @@ class InOrbit:
             raise PlanError(
                 f'method.placement = "{job.placement}" sums up updates between satellites, and method.update_codec = '
                 f'"{job.update_codec}" is summed up on the ground; use "fp32", or method.placement = "ground"'
+            )
+        if job.taking_part:
+            raise PlanError(
+                f'method.placement = "{job.placement}" trains with the satellites of every plane in each round; with '
+                f'train.satellites_per_round use method.placement = "ground", or 0 for all'
             )
         return job
 

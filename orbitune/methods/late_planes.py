@@ -66,11 +66,24 @@ class LateRounds:
         self.job = job
         self.schedule = schedule
         self.under_way: dict[int, Flight] = {}
+        self.uncounted: list[Flight] = []
         self.averages: list[Payload] = []
         self.started = 0
 
     def round(self, index: int, start_s: float) -> float:
-        """Fly until enough planes have arrived, then form the average; returns when its members have it."""
+        """Fly until enough planes have arrived, then form the average; returns when its members have it.
+
+        Raises:
+            HorizonEnd: Not before the contacts end; what no average has counted by then is taken back.
+        """
+        before = len(self.schedule.activities), len(self.schedule.promises)
+        try:
+            return self._round(index, start_s)
+        except HorizonEnd:
+            self._take_back(*before)
+            raise
+
+    def _round(self, index: int, start_s: float) -> float:
         self._take_off(index, start_s)
         arrived: dict[int, Flight] = {}
         now = start_s
@@ -84,7 +97,9 @@ class LateRounds:
         for flight in arrived.values():
             self._rename(flight, index)
         self.schedule.stage = STAGE
-        return self._average(list(arrived.values()), index, self.schedule.span(start_s, now))
+        end_s = self._average(list(arrived.values()), index, self.schedule.span(start_s, now))
+        self.uncounted = list(self.under_way.values())
+        return end_s
 
     # -- flying ----------------------------------------------------------------------------------------------------
 
@@ -98,7 +113,9 @@ class LateRounds:
                 exchange = PlaneExchange(
                     self.job, index, NOT_YET + self.started, usual.counts, True, usual.trained_before, usual.starts
                 )
-                self.under_way[number] = Flight(exchange, index, start_s, exchange.steps())
+                flight = Flight(exchange, index, start_s, exchange.steps())
+                self.under_way[number] = flight
+                self.uncounted.append(flight)
 
     def _enough(self, arrived: dict[int, Flight], index: int) -> bool:
         """Whether the average may be formed: nobody under way must be in it, and the quorum is there."""
@@ -135,6 +152,14 @@ class LateRounds:
             activities[place] = counted_in(activities[place], old, index, index, STAGE)
         for place in flight.promised:
             promises[place] = replace(promises[place], payload=with_version(promises[place].payload, old, index))
+
+    def _take_back(self, activities: int, promises: int) -> None:
+        """Leave in the schedule, of so many activities and promises, what belongs to an average."""
+        booked = {place for flight in self.uncounted for place in flight.booked}
+        promised = {place for flight in self.uncounted for place in flight.promised}
+        schedule = self.schedule
+        schedule.activities[:] = [one for at, one in enumerate(schedule.activities[:activities]) if at not in booked]
+        schedule.promises[:] = [one for at, one in enumerate(schedule.promises[:promises]) if at not in promised]
 
     def _average(self, flights: Sequence[Flight], index: int, now: float) -> float:
         job, schedule = self.job, self.schedule

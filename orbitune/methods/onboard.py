@@ -46,7 +46,8 @@ class Onboard:
             PlanError: Updates are compressed, and planes are combined without the ground.
         """
         require_ground(job)
-        return replace(job, cache="features" if job.cache == "features" else "none", satellite_cuts=())
+        cache = "features" if job.cache == "features" else "none"
+        return replace(job, cache=cache, satellite_cuts=(), staleness=0)
 
     def deploy(self, job: Job, schedule: Schedule, start_s: float) -> float:
         """Bring the whole model to every satellite, unless it flew with it."""

@@ -11,7 +11,7 @@ TakingPart = tuple[tuple[int, int], ...]
 
 
 def participation(timeline: Timeline, num_satellites: int) -> tuple[TakingPart, ...] | None:
-    """The contributions to the average that each round of training ends with.
+    """The contributions to the average that each round of training ends with, or to those of each of its steps.
 
     Args:
         timeline: One that the checker accepted.
@@ -20,8 +20,22 @@ def participation(timeline: Timeline, num_satellites: int) -> tuple[TakingPart, 
     Returns:
         A row for each round; None where in every round everybody took part and started from the round before.
     """
-    contributors: dict[int, set[int]] = {}
+    found = _contributions(timeline) or _images(timeline)
+    rounds = sorted({index for index, _ in found.values()})
+    lasts = [max(version for (_, version), (index, _) in found.items() if index == one) for one in rounds]
+    rows: list[dict[int, int]] = [{} for _ in rounds]
+    for (satellite, version), (index, base) in sorted(found.items(), key=lambda one: one[0][1]):
+        # A later step of the same round starts from the step before it, which is no other average.
+        rows[rounds.index(index)].setdefault(satellite, 0 if base == version else bisect_right(lasts, base))
+    part = tuple(tuple(sorted(row.items())) for row in rows)
+    fresh = tuple(tuple((satellite, index) for satellite in range(num_satellites)) for index in range(timeline.rounds))
+    return None if part == fresh or not part else part
+
+
+def _contributions(timeline: Timeline) -> dict[tuple[int, int], tuple[int, int]]:
+    """By satellite and version of the average: the round, and the version of the average it was worked out from."""
     bases: dict[tuple[int, int], int] = {}
+    rounds: dict[tuple[int, int], int] = {}
     for activity in timeline.activities:
         if activity.kind != "compute":
             continue
@@ -31,21 +45,20 @@ def participation(timeline: Timeline, num_satellites: int) -> tuple[TakingPart, 
                 place = (activity.node, made.version)
                 bases[place] = min([*needed, bases.get(place, made.version)])
                 if made.kind in UPDATES:
-                    contributors.setdefault(made.version, set()).add(activity.node)
-    versions = sorted(contributors)
-    if len(versions) != timeline.rounds:
-        return None  # an average at every step of a round: everybody takes part in each
-    rows = tuple(
-        tuple((satellite, _rank(bases[satellite, version], version, versions)) for satellite in sorted(who))
-        for version, who in sorted(contributors.items())
-    )
-    fresh = tuple(tuple((satellite, index) for satellite in range(num_satellites)) for index in range(timeline.rounds))
-    return None if rows == fresh else rows
+                    rounds[place] = activity.round
+    return {place: (index, bases[place]) for place, index in rounds.items()}
 
 
-def _rank(base: int, version: int, versions: list[int]) -> int:
-    """How many averages weights of version `base` have in them; none where no average was needed."""
-    return 0 if base == version else bisect_right(versions, base)
+def _images(timeline: Timeline) -> dict[tuple[int, int], tuple[int, int]]:
+    """The same where one place trains on images that were brought to it."""
+    return {
+        (satellite, activity.round): (activity.round, activity.round - 1 if activity.round else activity.round)
+        for activity in timeline.activities
+        if activity.kind == "compute" and activity.phase == "train"
+        for payload in activity.needs
+        if payload.kind == "image"
+        for satellite in payload.origins - {activity.node}
+    }
 
 
 UPDATES = ("update", "compressed_update")

@@ -147,6 +147,15 @@ def test_a_small_server_computes_again_and_keeps_the_embeddings_for_it() -> None
     assert encode.memory_bytes > sum(payload.size for payload in encode.needs)
 
 
+def test_what_is_kept_between_computations_has_to_fit() -> None:
+    """A batch of embeddings that waits on board; nothing that computes needs as much."""
+    mission = prepare(load("tiny", ("train.batch_size=64", "satellite.memory_gb=0.01", "method.overlap=none")))
+    with pytest.raises(
+        PlanError, match=r"sat-.* needs 12582912 bytes .* has 10000000; use a smaller train\.batch_size"
+    ):
+        plan_method(mission, "collaborative")
+
+
 @methods
 def test_what_does_not_fit_is_refused_with_numbers(name: str) -> None:
     mission = prepare(load("tiny", ("train.trains=full", "satellite.memory_gb=0.001", "server.memory_gb=0.001")))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orbitune.errors import TimelineRejected
+from orbitune.errors import PlanError, TimelineRejected
 from orbitune.experiment import trainings
 from orbitune.imagery.batches import taking_part
 from orbitune.mission import Mission, prepare
@@ -74,6 +74,53 @@ def test_not_waiting_for_late_satellites_saves_hours_where_passes_are_rare() -> 
         plan_method(mission("planet-sample", *sets, f"train.staleness={bound}"), "collaborative") for bound in (0, 1)
     )
     assert going_on.timeline.time_s < 0.6 * waiting.timeline.time_s
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
+def test_contacts_that_end_under_way_leave_whole_rounds_of_late_planes(share: float) -> None:
+    """What nobody counted by then is no part of the plan, which the checker accepts."""
+    sets = (*APART, "train.trains=encoder", "train.staleness=2", "method.slot_s=1")
+    whole = plan_method(mission("tiny", *sets), "collaborative").timeline
+    where = mission("tiny", *sets, f"time.duration_h={share * whole.time_s / 3600}")
+    planned = plan_method(where, "collaborative")
+    assert 0 < planned.timeline.rounds < whole.rounds
+    assert f"after {planned.timeline.rounds} of 6 rounds" in planned.timeline.stopped
+    assert len(rows_of(planned, where)) == planned.timeline.rounds
+
+
+@pytest.mark.parametrize("method", ["onboard", "download"])
+def test_nobody_is_late_where_all_is_averaged_at_once_or_nothing(method: str) -> None:
+    sets = ("train.local_steps=1", "train.rounds=2", "method.inter_orbit=quickest")
+    waiting, going_on = (plan_method(mission("tiny", *sets, f"train.staleness={n}"), method).timeline for n in (0, 1))
+    assert going_on == waiting
+
+
+@pytest.mark.parametrize("method", ["collaborative", "onboard", "download"])
+@pytest.mark.parametrize("trains", ["head", "encoder"])
+def test_drawn_satellites_are_those_that_train_in_several_steps(method: str, trains: str) -> None:
+    sets = (*DRAWN, f"train.trains={trains}", "train.satellites_per_round=5", "train.local_steps=2")
+    where = mission("tiny", *sets)
+    planned = plan_method(where, method)
+    rows = rows_of(planned, where)
+    assert [tuple(who for who, _ in row) for row in rows] == [
+        taking_part(18, 5, index, where.scenario.seed) for index in range(4)
+    ]
+    assert all(base == index for index, row in enumerate(rows) for _, base in row)
+    (training,) = trainings(where, planned, RunFolder(Path()), random_start=False)
+    assert training.participation == rows
+
+
+def test_bringing_images_down_trains_on_as_many_as_all_others() -> None:
+    sets = (*DRAWN, "train.trains=head", "train.satellites_per_round=5")
+    drawn, everybody = (plan_method(mission("tiny", *one), "download").timeline for one in (sets, sets[:-1]))
+    flops = [sum(activity.flops for activity in timeline.activities) for timeline in (drawn, everybody)]
+    assert flops[0] / flops[1] == pytest.approx(5 / 18)
+
+
+def test_drawing_satellites_is_refused_where_the_encoder_is_in_orbit() -> None:
+    sets = (*DRAWN, "train.trains=head", "train.satellites_per_round=5", "method.placement=compute_satellite")
+    with pytest.raises(PlanError, match="satellites_per_round"):
+        plan_method(mission("tiny", *sets), "collaborative")
 
 
 @pytest.mark.parametrize("method", ["collaborative", "onboard"])
