@@ -229,18 +229,24 @@ def _trained(progress: Progress, rounds: int, label: str, row: Row) -> None:
 
 def _results(cases: Sequence[Sequence[Case]], run: RunFolder) -> list[Row]:
     """A row for each method: the figures of the first seed and, where there are several, the spread over all."""
-    table = [[_result(case, run) for case in found] for found in cases]
-    for rows in zip(*table, strict=True):
-        add_ratios(rows)
+    table = [[_row(case) for case in found] for found in cases]
+    for of_one_seed in zip(*table, strict=True):
+        add_ratios(of_one_seed)
+    for found, rows in zip(cases, table, strict=True):
+        for case, row in zip(found, rows, strict=True):
+            _keep(case, row, run)
     return [rows[0] | {"over_seeds": over_seeds(rows) if len(rows) > 1 else None} for rows in table]
 
 
-def _result(case: Case, run: RunFolder) -> Row:
-    name = case.method
-    row = learned(case.row, case.costs, case.folder.rows(f"methods/{name}/metrics.jsonl"))
-    case.folder.write_json(f"methods/{name}/summary.json", row)
-    run.event("method finished", method=name, seed=case.seed, sim_time_s=row["time_s"])
-    return row
+def _row(case: Case) -> Row:
+    """One method's line with one seed, but for its ratios, which need the other methods'."""
+    return learned(case.row, case.costs, case.folder.rows(f"methods/{case.method}/metrics.jsonl"))
+
+
+def _keep(case: Case, row: Row, run: RunFolder) -> None:
+    """Write down the complete line of one method with one seed."""
+    case.folder.write_json(f"methods/{case.method}/summary.json", row)
+    run.event("method finished", method=case.method, seed=case.seed, sim_time_s=row["time_s"])
 
 
 def _planned(mission: Mission, name: str, run: RunFolder, progress: Progress) -> Planned:

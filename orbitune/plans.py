@@ -210,7 +210,7 @@ def add_ratios(rows: Sequence[Row]) -> None:
 # -- over seeds ------------------------------------------------------------------------------------------------------
 
 OVER_SEEDS = (
-    "time_s", "deploy_s", "train_s", "deliver_s", "final_accuracy", "time_to_target_s", "bytes_to_target",
+    "time_s", "deploy_s", "train_s", "deliver_s", "bound_s", "final_accuracy", "time_to_target_s", "bytes_to_target",
     "energy_to_target_j", "ratio_to_onboard", "ratio_to_onboard_per_pass", "sent_bytes", "energy_j",
 )  # fmt: skip
 """Figures of which the spread over seeds is given."""

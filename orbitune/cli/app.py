@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from orbitune import __version__
 from orbitune.cli.choose_command import choose
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ALL_METHODS = "collaborative,onboard,download"
 PHASES = ("deploy", "train", "deliver")
+ASKED = {"scenario": "SCENARIO", "sets": "--set", "methods": "--methods", "seeds": "--seeds",
+         "random_start": "--random-start"}  # fmt: skip
+"""What a run folder keeps of the command line, by parameter: nothing to be said again when it is resumed."""
 
 _scenario = click.argument("scenario", required=False)
 _set = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one scenario key; repeatable.")
@@ -277,9 +281,7 @@ def compare(
     from orbitune.cli.result_tables import results_table
     from orbitune.experiment import Request
 
-    if resume is not None and seeds is not None:
-        raise InputError("--resume goes on with the run's own seeds; leave --seeds away")
-    numbers = seed_numbers(seeds, _load(scenario, sets).seed) if seeds is not None else ()
+    numbers = seed_numbers(seeds, _load(scenario, sets).seed) if seeds is not None and resume is None else ()
     run = _run(scenario, sets, Request(method_names(methods), random_start=random_start, seeds=numbers), root, resume)
     content = _execute(run, as_json, "compare", workers)
     report_path = _write_report(run)
@@ -351,8 +353,10 @@ def _run(
 
     _need_torch()
     if resume is not None:
-        if scenario not in (None, "demo") or sets:
-            raise InputError("--resume goes on with the run's own scenario; leave SCENARIO and --set away")
+        source = click.get_current_context().get_parameter_source
+        again = [said for name, said in ASKED.items() if source(name) is ParameterSource.COMMANDLINE]
+        if again:
+            raise InputError(f"--resume goes on with the run's own request; leave {', '.join(again)} away")
         return RunFolder.open(resume)
     loaded = _load(scenario, sets)
     return start(loaded, request or Request((loaded.method.name,)), root)

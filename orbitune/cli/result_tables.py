@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from orbitune.cli.console import NOTHING, hours, size
+from orbitune.report.content import over, per_seed
 
 Row = Mapping[str, Any]
 
@@ -29,6 +30,8 @@ LEARNING = "accuracy, and what it takes to get there"
 COST = "bytes and energy of the whole job"
 STOPPED = "stopped early"
 LIMITED = "limited by"
+FIRST = " (first seed)"
+"""Stands behind the label of what has no mean: it is that of the first of several seeds."""
 
 HEADING_WIDTH = 10
 """Letters after which the heading of a column goes on in the next line."""
@@ -71,7 +74,7 @@ def _methods_tables(title: str, rows: Sequence[Row]) -> list[RenderableType]:
         return [_side_by_side(f"{title}: {TIME}", rows, cells)]
     found = [_listed(f"{title}: {subject}", rows, [groups[subject] for groups in cells]) for subject in cells[0]]
     stopped = [
-        Padding(f"[bold]{row['method']}[/] stopped early: {row['stopped']}", (0, 1, 1, 1))
+        Padding(f"[bold]{row['method']}[/] {STOPPED}{_first(row)}: {row['stopped']}", (0, 1, 1, 1))
         for row in rows
         if row["stopped"]
     ]
@@ -93,15 +96,18 @@ def _side_by_side(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, 
 
 def _listed(title: str, rows: Sequence[Row], cells: Sequence[Mapping[str, str]]) -> Table | None:
     """A line for each method; nothing where no method has any of these figures. Long words stand below the tables."""
-    labels = [label for label in cells[0] if label != STOPPED and any(found[label] != NOTHING for found in cells)]
+    labels = [
+        label for label in cells[0] if not label.startswith(STOPPED) and any(found[label] != NOTHING for found in cells)
+    ]
     if not labels:
         return None
     table = _table(title)
     table.add_column("", no_wrap=True)
+    ranges = any(row.get("over_seeds") for row in rows)  # too wide to stand side by side in one line
     for label in labels:
-        words = label == LIMITED
+        words = label.startswith(LIMITED)
         heading = fill(label.strip(), HEADING_WIDTH)
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+        table.add_column(heading, justify="left" if words else "right", no_wrap=not (words or ranges))
     for row, found in zip(rows, cells, strict=True):
         table.add_row(row["method"], *(found[label].replace(" of the time)", ")") for label in labels))
     return table
@@ -117,16 +123,16 @@ def _cells(row: Row) -> dict[str, dict[str, str]]:
     def of(key: str, words: Callable[[float], str]) -> str:
         return _figure(row[key], (row.get("over_seeds") or {}).get(key), words)
 
-    sent, target = row["bytes"], f"{row['target_accuracy']:g}"
+    first, target = _first(row), f"{row['target_accuracy']:g}"
     time = {
         ("whole job" if "phase" not in row else f"{row['phase']} alone"): of("time_s", hours),
         **({} if "phase" in row else {f"  {phase}": of(f"{phase}_s", hours) for phase in _PHASES}),
         "begins after": hours(row["starts_s"]) if "starts_s" in row else NOTHING,
-        "lower bound": hours(row["bound_s"]),
-        "time / bound": _number(row["time_s"] / row["bound_s"] if row["bound_s"] else None),
+        "lower bound": of("bound_s", hours),
+        "time / bound": _over_bound(row),
         "time / onboard, equal passes": of("ratio_to_onboard_per_pass", _number),
-        "rounds": str(row["rounds"]),
-        STOPPED: row["stopped"] or NOTHING,
+        f"rounds{first}": str(row["rounds"]),
+        f"{STOPPED}{first}": row["stopped"] or NOTHING,
     }
     learning = {
         "final accuracy": of("final_accuracy", lambda share: f"{share:.3f}"),
@@ -136,16 +142,33 @@ def _cells(row: Row) -> dict[str, dict[str, str]]:
         "time / onboard, to that accuracy": of("ratio_to_onboard", _number),
     }
     cost = {
-        "between space and ground": size(sent["downlink"] + sent["uplink"]),
-        "between satellites": size(sent["isl_intra"] + sent["isl_inter"]),
+        "between space and ground": _sent(row, "downlink", "uplink"),
+        "between satellites": _sent(row, "isl_intra", "isl_inter"),
         "all links": of("sent_bytes", size),
         "energy of the satellites": of("energy_j", _joules),
-        LIMITED: row["limiting"],
+        f"{LIMITED}{first}": row["limiting"],
     }
     return {TIME: time, LEARNING: learning, COST: cost}
 
 
 _PHASES = ("deploy", "train", "deliver")
+
+
+def _first(row: Row) -> str:
+    return FIRST if row.get("over_seeds") else ""
+
+
+def _over_bound(row: Row) -> str:
+    spread = row.get("over_seeds")
+    ratios = per_seed(over, spread["time_s"], spread["bound_s"]) if spread else None
+    return _figure(over(row["time_s"], row["bound_s"]), ratios, _number)
+
+
+def _sent(row: Row, *kinds: str) -> str:
+    """Bytes over these kinds of link together."""
+    spread = row.get("over_seeds")
+    sums = per_seed(lambda *sizes: sum(sizes), *(spread["bytes"][kind] for kind in kinds)) if spread else None
+    return _figure(sum(row["bytes"][kind] for kind in kinds), sums, size)
 
 
 def _figure(value: float | None, spread: Mapping[str, Any] | None, words: Callable[[float], str]) -> str:

@@ -99,13 +99,14 @@ def stages(content: Content, look: Looks) -> Markup:
     chosen = "same" if max(totals) / min(totals) <= SAME_AXIS_UP_TO else "share"
     options = (("share", "share of time"), ("same", "same time axis"))
     blocks = [_stack(row, look, max(totals)) for row in rows]
+    alone = " Times are of the first seed." if len(content.seeds) > 1 else ""
     bar = tag("div", _families(rows, look), switch("stages", "Length of the bars", options, chosen), class_="toolbar")
     return figure(
         "stages",
         bar,
         tag("div", blocks, class_=f"stacks {chosen}"),
         caption="Simulated time by stage over the whole job. Colour says what a stage mostly does; shades tell stages "
-        "of one colour apart. The outlined stage takes most of the time.",
+        f"of one colour apart. The outlined stage takes most of the time.{alone}",
     )
 
 

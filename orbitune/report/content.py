@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from orbitune.errors import InputError
@@ -17,6 +18,9 @@ from orbitune.runs import RunFolder
 REFERENCE = "onboard"
 """The method that every ratio refers to."""
 
+Figure = Mapping[str, Any]
+"""A figure over seeds, as in `over_seeds` of a results row: `values`, `count` of those known, `mean`, `min`, `max`."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -24,7 +28,8 @@ class Result:
 
     `images_stay` is what the timeline promises (and the checker holds it to): images and labels never travel.
     Over several seeds figures are means, a target counts as reached where every seed reached it, and `over_seeds` has
-    the spread; stages, bound and what limits are those of the first seed.
+    the spread by the name of the figure, kinds of link included; what it lacks is of the first seed: rounds, stages,
+    what the bound counts and what limits. `over_bound` is time over lower bound, formed for each seed.
     """
 
     method: str
@@ -35,6 +40,7 @@ class Result:
     deliver_s: float | None = None
     bound_s: float | None = None
     bound: str = ""
+    over_bound: float | None = None
     verified: bool = False
     ratio_to_onboard: float | None = None
     ratio_to_onboard_per_pass: float | None = None
@@ -50,12 +56,7 @@ class Result:
     stages: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
     images_stay: bool | None = None
-    over_seeds: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def over_bound(self) -> float | None:
-        """Time over the lower bound."""
-        return self.time_s / self.bound_s if self.time_s is not None and self.bound_s else None
+    over_seeds: Mapping[str, Figure] = field(default_factory=dict)
 
     @property
     def ground_bytes(self) -> float:
@@ -149,19 +150,46 @@ def _result(row: Mapping[str, Any], run: RunFolder) -> Result:
         raise InputError(f"{run.path}: a row of the results has no 'method'; write the comparison again")
     known = {key: row[key] for key in Result.__dataclass_fields__ if row.get(key) is not None}
     known["bytes"] = {kind: float(row.get("bytes", {}).get(kind, 0)) for kind in KINDS} if row.get("bytes") else {}
-    return Result(**known | _means(row.get("over_seeds") or {}))
+    known["over_bound"] = over(row.get("time_s"), row.get("bound_s"))
+    known["over_seeds"] = spreads = _spreads(row.get("over_seeds") or {})
+    means = {key: _mean(found) for key, found in spreads.items() if key in Result.__dataclass_fields__}
+    means["bytes"] = known["bytes"] | {kind: _mean(spreads[kind]) for kind in KINDS if kind in spreads}
+    return Result(**known | means)
 
 
-def _means(over_seeds: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of a row as means over seeds; a figure that some seed lacks is none."""
-    known = Result.__dataclass_fields__
-    figures: dict[str, Any] = {key: _mean(found) for key, found in over_seeds.items() if key in known}
-    if "bytes" in over_seeds:
-        figures["bytes"] = {kind: _mean(found) for kind, found in over_seeds["bytes"].items()}
-    return figures
+def _spreads(over_seeds: Mapping[str, Any]) -> dict[str, Figure]:
+    """By the name of the figure, kinds of link among them, and with the time over the bound of each seed."""
+    found: dict[str, Figure] = {key: spread for key, spread in over_seeds.items() if key != "bytes"}
+    found |= over_seeds.get("bytes", {})
+    if "time_s" in found and "bound_s" in found:
+        found["over_bound"] = per_seed(over, found["time_s"], found["bound_s"])
+    return found
 
 
-def _mean(figure: Mapping[str, Any]) -> float | None:
+def over(part: float | None, whole: float | None) -> float | None:
+    """The ratio of the two; None where one is unknown, or the whole is nothing."""
+    return part / whole if part is not None and whole else None
+
+
+def per_seed(formula: Callable[..., float | None], *figures: Figure) -> Figure:
+    """The spread of what a formula makes of each seed's own values: the mean of ratios is no ratio of means.
+
+    Args:
+        formula: Takes one value of each figure, which may be None.
+    """
+    values = [formula(*one) for one in zip(*(figure.get("values", ()) for figure in figures), strict=False)]
+    known = [value for value in values if value is not None]
+    return {
+        "values": values,
+        "count": len(known),
+        "mean": fmean(known) if known else None,
+        "min": min(known, default=None),
+        "max": max(known, default=None),
+    }
+
+
+def _mean(figure: Figure) -> float | None:
+    """A figure that some seed lacks is none."""
     return figure.get("mean") if figure.get("count") == len(figure.get("values", ())) else None
 
 

@@ -24,7 +24,8 @@ COLUMNS = 4
 class Line:
     """One number of a result: its label, a note, its text, and of which value the `best` (min or max) is marked.
 
-    `spread` is the name of the figure in `over_seeds`, and `words` how its least and greatest are written.
+    `spread` is the name of the figure in `over_seeds`, and `words` how its least and greatest are written; a line that
+    is not in there is of the first seed and says so, but for what is `alike` with every seed.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Line:
     best: Callable[[list[float]], float] | None = None
     spread: str = ""
     words: Callable[[float | None], str] = amounts.duration
+    alike: bool = False
 
 
 def _ratio(row: Result, ratio: float | None) -> str:
@@ -44,7 +46,7 @@ def _ratio(row: Result, ratio: float | None) -> str:
 
 def _kind(kind: str) -> Line:
     title, between = KIND_WORDS[kind]
-    return Line(title, lambda row: amounts.volume(row.bytes.get(kind)), between)
+    return Line(title, lambda row: amounts.volume(row.bytes.get(kind)), between, spread=kind, words=amounts.volume)
 
 
 def _checked(row: Result) -> Markup:
@@ -74,10 +76,11 @@ TIME = (
     WHOLE,
     *PHASES,
     Line("Rounds", _rounds),
-    Line("Lower bound", lambda row: amounts.duration(row.bound_s), "no schedule can be faster"),
-    Line("Time / bound", lambda row: amounts.times(row.over_bound), "1× would be perfect"),
+    Line("Lower bound", lambda row: amounts.duration(row.bound_s), "no schedule can be faster", spread="bound_s"),
+    Line("Time / bound", lambda row: amounts.times(row.over_bound), "1× would be perfect", spread="over_bound",
+         words=amounts.times),
     Line("What the bound counts", lambda row: row.bound or amounts.NONE),
-)
+)  # fmt: skip
 TO_TARGET = Line("Time to the target", lambda row: amounts.duration(row.time_to_target_s), "same accuracy",
                  lambda row: row.time_to_target_s, min, "time_to_target_s")  # fmt: skip
 PER_PASS = Line("Against onboard", lambda row: _ratio(row, row.ratio_to_onboard_per_pass),
@@ -100,9 +103,9 @@ ENERGY = Line("Energy", lambda row: amounts.energy(row.energy_j), "all satellite
               "energy_j", amounts.energy)  # fmt: skip
 COST = (*map(_kind, KINDS), SENT, ENERGY)
 JUDGEMENT = (
-    Line("Images and labels", _privacy, "raw data of the satellites"),
+    Line("Images and labels", _privacy, "raw data of the satellites", alike=True),
     Line("Limited by", lambda row: row.limiting or amounts.NONE),
-    Line("Checker", _checked, "timeline against the contact plan"),
+    Line("Checker", _checked, "timeline against the contact plan", alike=True),
 )
 OVERVIEW = (WHOLE, *PHASES, ACCURACY, TO_TARGET, SENT, ENERGY)
 
@@ -200,8 +203,14 @@ def _group(rows: Sequence[Result], title: str, lines: Sequence[Line]) -> Markup:
 
 
 def _line(rows: Sequence[Result], line: Line) -> Markup:
-    label = tag("th", line.label, tag("small", line.note) if line.note else None, scope="row")
-    return tag("tr", label, _cells(rows, line))
+    alone = "first seed" if _of_the_first_seed(rows, line) else ""
+    note = ", ".join(filter(None, (line.note, alone)))
+    return tag("tr", tag("th", line.label, tag("small", note) if note else None, scope="row"), _cells(rows, line))
+
+
+def _of_the_first_seed(rows: Sequence[Result], line: Line) -> bool:
+    """Whether there are several seeds and this line has no mean over them."""
+    return not line.alike and any(row.over_seeds and line.spread not in row.over_seeds for row in rows)
 
 
 def _cells(rows: Sequence[Result], line: Line) -> list[Markup]:

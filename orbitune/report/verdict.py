@@ -126,7 +126,7 @@ def _limits(rows: Sequence[Result]) -> Words:
     row = subject_of(rows)
     words: Words = []
     if row is not None and row.limiting:
-        words += ["What limits ", name(row.method), f": {row.limiting}. "]
+        words += ["What limits ", name(row.method), f"{_first(row)}: {row.limiting}. "]
     if row is not None and row.over_bound is not None:
         words += [f"Its schedule takes {amounts.times(row.over_bound)} the lower bound that no schedule can beat. "]
     unchecked = [row.method for row in rows if not row.verified]
@@ -134,8 +134,13 @@ def _limits(rows: Sequence[Result]) -> Words:
         words += [f"Not accepted by the checker: {', '.join(unchecked)}; do not rely on those times. "]
     for row in rows:
         if row.stopped:
-            words += [name(row.method), f" stopped early: {row.stopped}. "]
+            words += [name(row.method), f" stopped early{_first(row)}: {row.stopped}. "]
     return words
+
+
+def _first(row: Result) -> str:
+    """Where there are several seeds, that words which have no mean are the first one's."""
+    return " (of the first seed)" if row.over_seeds else ""
 
 
 def _refused(refused: Mapping[str, str]) -> Words:

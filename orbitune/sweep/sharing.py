@@ -1,6 +1,7 @@
 """What points have in common and is worked out once: contact plans, and methods that a varied key cannot reach.
 
-Both are used only where the outcome is equal to the bit (tests/sweep/test_sharing.py holds them against the full way).
+Both are used only where the outcome is equal to the bit (tests/sweep/test_sweep_sharing.py holds them against the full
+way).
 """
 
 from __future__ import annotations
@@ -71,13 +72,19 @@ class Skies:
             if known is not None:
                 return known
         mission = prepare(scenario)
+        self.plans.pop(key, None)  # one that could not be used makes way for itself, not for another
         while len(self.plans) >= MOST_PLANS:
             self.plans.pop(next(iter(self.plans)))
         self.plans[key] = mission.system.contacts, mission.left_out
         return mission
 
     def _from_known(self, scenario: Scenario, plan: ContactPlan, left_out: tuple[str, ...]) -> Mission | None:
-        """Everything but the contacts worked out anew, under a glimpse of the sky; None where that cannot be."""
+        """Everything but the contacts worked out anew, under a glimpse of the sky; None where that cannot be.
+
+        Batteries need the sunlight of the whole time, of which a glimpse knows the first minutes only.
+        """
+        if scenario.satellite.battery_wh > 0.0:
+            return None
         short = replace(scenario.time, duration_h=min(GLIMPSE_H, scenario.time.duration_h))
         try:
             glimpse = prepare(replace(scenario, time=short))

@@ -125,6 +125,14 @@ def test_the_run_folder_keeps_what_was_printed(compared: dict[str, Any]) -> None
     assert (run / "scenario.toml").read_text().startswith("# Scenario tiny, every key written out")
 
 
+def test_the_summary_of_each_method_is_its_row_of_the_results(compared: dict[str, Any]) -> None:
+    """Ratios included: null would mean that the target was missed, or that there was no `onboard` to compare with."""
+    for row in compared["results"]:
+        kept = json.loads((Path(compared["run"]) / "methods" / row["method"] / "summary.json").read_text())
+        assert kept == row
+        assert kept["ratio_to_onboard_per_pass"] > 0
+
+
 def test_a_saved_scenario_gives_the_same_plan_again(compared: dict[str, Any]) -> None:
     again = answer("plan", str(Path(compared["run"]) / "scenario.toml"), "--json")
     for row, first in zip(again["results"], compared["results"], strict=True):
@@ -173,6 +181,8 @@ def test_seeds_give_mean_and_spread(seeded: dict[str, Any]) -> None:
         second = json.loads((run / "seeds" / "1" / "methods" / row["method"] / "summary.json").read_text())
         assert spread["final_accuracy"]["values"] == [row["final_accuracy"], second["final_accuracy"]]
         assert spread["time_s"]["values"] == [row["time_s"], second["time_s"]]
+        assert spread["bound_s"]["values"] == [row["bound_s"], second["bound_s"]]
+        assert spread["ratio_to_onboard_per_pass"]["values"] == [1.0, second["ratio_to_onboard_per_pass"]] == [1.0, 1.0]
         assert spread["bytes"]["uplink"]["mean"] == (row["bytes"]["uplink"] + second["bytes"]["uplink"]) / 2
         for figure in (spread[key] for key in ("final_accuracy", "time_s", "energy_j")):
             assert figure["min"] <= figure["mean"] <= figure["max"]
@@ -255,6 +265,9 @@ def test_report_can_be_written_again(compared: dict[str, Any]) -> None:
         (("compare", "tiny", "--seeds", "0"), 3, "--seeds '0': give how many"),
         (("compare", "tiny", "--seeds", "4,4"), 3, "different seeds"),
         (("compare", "--resume", "nowhere", "--seeds", "2"), 3, "leave --seeds away"),
+        (("compare", "--resume", "nowhere", "--random-start"), 3, "leave --random-start away"),
+        (("compare", "--resume", "nowhere", "tiny", "--methods", "onboard"), 3, "leave SCENARIO, --methods away"),
+        (("train", "demo", "--resume", "nowhere"), 3, "leave SCENARIO away"),
         (("plan", "tiny", "--methods", "onboard", "--set", "satellite.memory_gb=0.001"), 4, "memory_gb"),
         (("train", "demo-spectralgpt"), 4, "data.dataset"),
         (("report", "nowhere"), 6, "manifest.json"),

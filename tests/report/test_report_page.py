@@ -15,7 +15,7 @@ import sample_run
 from parsed_page import Page
 
 from orbitune.errors import InputError
-from orbitune.report import write_report
+from orbitune.report import amounts, write_report
 from orbitune.runs import RunFolder
 
 FIGURES = ("accuracy", "bytes", "stages", "gantt", "map", "spread")
@@ -109,6 +109,28 @@ def test_seeds_give_means_and_a_band(copy: Copy) -> None:
     curves = page.source.split('id="figure-accuracy"')[1].split("</figure>")[0]
     assert curves.count('class="band"') == 6 * len(sample_run.METHODS)
     assert f"seeds from {(mean - sample_run.LESS / 2) * 100:.1f}" in curves.replace("\u00a0", " ")
+
+
+def test_every_number_of_several_seeds_is_a_mean_with_its_range_or_says_that_it_is_not(copy: Copy) -> None:
+    run = sample_run.repeat(copy())
+    source = page_of(run).source.replace("\u00a0", " ")
+    rows = source.split('class="methods"')[1].split("<tr>")[1:]
+    lines = {re.split(r"<small>|</th>", row.split('scope="row">')[1])[0]: row for row in rows if 'scope="row"' in row}
+    first = next(row for row in run.read_json("compare.json")["results"] if row["bytes"]["downlink"])
+    down = first["bytes"]["downlink"]
+    assert f"{amounts.volume(1.5 * down)}<small>{amounts.volume(down)} to {amounts.volume(2 * down)}</small>".replace(
+        "\u00a0", " ") in lines["Downlink"]  # fmt: skip
+    assert lines["Time / bound"].count("2.74×<small>1.37× to 4.11×</small>") == 3  # of 1.37 and three times that
+    assert "<small>" in lines["Lower bound"] and " to " in lines["Lower bound"]
+    alone = {label for label, line in lines.items() if "first seed" in line}
+    assert {"Limited by", "What the bound counts", "Rounds"} <= alone
+    assert not alone & {"Whole job", "Lower bound", "Time / bound", "Downlink", "Final accuracy", "Checker"}
+    assert "of the first seed" in re.sub(r"<[^>]*>", "", source.split('id="verdict"')[1].split("</header>")[0])
+    assert "of the first seed" in source.split('id="figure-stages"')[1].split("</figure>")[0]
+
+
+def test_a_run_with_one_seed_speaks_of_no_first_one(page: Page) -> None:
+    assert "first seed" not in page.text
 
 
 def test_methods_that_cannot_work_are_named_with_the_reason(copy: Copy) -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from orbitune.cost.energy import PowerBudget
 from orbitune.links.contacts import ContactPlan
 from orbitune.mission import Mission, prepare
 from orbitune.plans import plan_method, result_row
@@ -22,6 +23,7 @@ SAME_SKY = [
     ["satellite.sustained_gflops=3", "server.memory_gb=12", "satellite.receive_power_w=9"],
     ["train.rounds=3", "train.batch_size=3", "method.codec=fp16", "seed=5"],
     ["model.cut_after_block=1", "data.assignment=dirichlet", "data.dirichlet_alpha=0.5"],
+    ["satellite.battery_wh=30", "satellite.solar_power_w=60", "satellite.idle_power_w=10"],
 ]
 
 RF = [
@@ -41,12 +43,21 @@ def same(one: Mission, other: Mission) -> bool:
         and one.holdings == other.holdings
         and one.left_out == other.left_out
         and same_plan(one.system.contacts, other.system.contacts)
+        and same_power(one.system.power, other.system.power)
         and all(
             getattr(one.system, field.name) == getattr(other.system, field.name)
             for field in fields(one.system)
-            if field.name != "contacts"
+            if field.name not in ("contacts", "power")
         )
     )
+
+
+def same_power(one: PowerBudget | None, other: PowerBudget | None) -> bool:
+    """Likewise: sunlight is held in arrays."""
+    if one is None or other is None:
+        return one is other
+    lit = [[span.tolist() for sun in power.sunlight for span in (sun.start_s, sun.end_s)] for power in (one, other)]
+    return lit[0] == lit[1] and replace(one, sunlight=()) == replace(other, sunlight=())
 
 
 def same_plan(one: ContactPlan, other: ContactPlan) -> bool:
@@ -69,6 +80,19 @@ def test_contacts_of_an_earlier_point_give_the_same_mission(base: list[str], set
     skies.prepare(first)
     assert same(skies.prepare(second), prepare(second))
     assert len(skies.plans) == 1
+
+
+def test_batteries_charge_in_the_sunlight_of_the_whole_time() -> None:
+    """Also where both points have one: the second is no worse off than it would be alone."""
+    battery = ("time.duration_h=6", "satellite.battery_wh=30", "satellite.battery_floor_percent=50",
+               "satellite.solar_power_w=60", "satellite.idle_power_w=10", "train.rounds=1")  # fmt: skip
+    skies, rates = Skies({}), ("40", "20")
+    missions = [skies.prepare(tiny(*battery, f"links.downlink_rate_mbps={rate}")) for rate in rates]
+    for mission in missions:
+        power = mission.system.power
+        assert power is not None and all(sun.end_s[-1] > 5 * 3600 for sun in power.sunlight)
+    ours, alone = missions[1], prepare(missions[1].scenario)
+    assert result_row(ours, plan_method(ours, "onboard"), ()) == result_row(alone, plan_method(alone, "onboard"), ())
 
 
 def test_faults_are_part_of_the_sky() -> None:
