@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
 from orbitune.cost.system import System
-from orbitune.errors import PlanError
+from orbitune.errors import PlanError, TimelineRejected
 from orbitune.links.contacts import KINDS
 from orbitune.methods import METHODS, Job, Method, plan
 from orbitune.methods.in_orbit import placed
@@ -82,13 +82,20 @@ def plan_method(mission: Mission, name: str, progress: Progress | None = None) -
     """Plan one method, have the checker judge the timeline, and bound it.
 
     Raises:
-        PlanError: The method cannot work on this mission.
-        TimelineRejected: The checker found a rule broken; nothing of the plan is used then.
+        PlanError: The method cannot work on this mission, or a node would have to keep more than its memory holds.
+        TimelineRejected: The checker found another rule broken; nothing of the plan is used then.
     """
     heard = progress or Silent()
     method, job = method_and_job(mission, name)
     timeline = plan(method, job, lambda index, now: heard.planned(name, index + 1, job.rounds, now))
-    return judge(mission, name, timeline, heard)
+    try:
+        return judge(mission, name, timeline, heard)
+    except TimelineRejected as rejected:
+        if rejected.rule != "memory":
+            raise
+        raise PlanError(
+            f'{name}: {rejected.message}; use a smaller train.batch_size, method.overlap = "stream", or more memory_gb'
+        ) from None
 
 
 def judge(mission: Mission, name: str, timeline: Timeline, progress: Progress | None = None) -> Planned:

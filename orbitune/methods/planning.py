@@ -56,7 +56,6 @@ def plan(method: Method, job: Job, on_round: OnRound | None = None) -> Timeline:
         with paused_collector():
             staged = _play(method, job, None, on_round, None)
         assert staged is not None, "nothing limits it"
-        _require_memory(staged, job)
         return staged
     try:
         staged = _play(method, job, None, None, _Limit(streamed.rounds, streamed.time_s + SAME_S))
@@ -215,21 +214,6 @@ def _quickest_start(method: Method, job: Job, families: Sequence[Sequence[Cut]])
 def _numbers(batch: int) -> list[int]:
     """1, 2, 4 ... and the batch itself."""
     return sorted({min(1 << power, batch) for power in range(batch.bit_length() + 1)})
-
-
-def _require_memory(timeline: Timeline, job: Job) -> None:
-    """Hold what nodes keep between computations against their memory.
-
-    Raises:
-        PlanError: It is too much for one of them.
-    """
-    try:
-        check_memory(timeline, job.system)
-    except TimelineRejected as rejected:
-        raise PlanError(
-            f'{timeline.method}: {rejected.message}; use a smaller train.batch_size, method.overlap = "stream", or '
-            "more memory_gb"
-        ) from None
 
 
 def fits(timeline: Timeline, job: Job) -> bool:
