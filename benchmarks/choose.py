@@ -6,8 +6,9 @@ point as changes to the scenario file, reads that, plans it with the planner tha
 user's constraints against the timeline itself. `choose_beaten` counts scenarios in which any point is better than the
 answer, or in which one of the two finds something and the other nothing.
 
-The first 36 choose among the switches of the collaborative method, the others for the methods of `OTHERS` in turn; all
-switches are tried with these, too, so that one which the search takes for idle shows.
+The first 36 choose among the switches of the collaborative method, the next ten for the methods of `OTHERS` in turn;
+all switches are tried with these, too, so that one which the search takes for idle shows. The last have larger batches
+and are searched for time: there streaming has several cuts to try, of which the search gives some up.
 
     python benchmarks/choose.py [SCENARIOS]
 """
@@ -28,9 +29,10 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.choose.limits import Limits, private_of
+from orbitune.choose.reads import WAYS
 from orbitune.choose.search import Answer, Search
-from orbitune.choose.space import VALUES, WAYS, Space, Value, space_of
-from orbitune.errors import PlanError, ScenarioError
+from orbitune.choose.space import VALUES, Space, Value, space_of
+from orbitune.errors import PlanError, ScenarioError, TimelineRejected
 from orbitune.mission import Mission, prepare
 from orbitune.plans import plan_method
 from orbitune.scenario.build_model import partition
@@ -42,8 +44,13 @@ from orbitune.timeline.summary import energy_j
 SEED = 2026
 COLLABORATIVE = 36
 OTHERS = ("onboard", "download", "fedavg", "fedisl", "fedleo")
-SCENARIOS = COLLABORATIVE + 2 * len(OTHERS)
+STREAMED = 12
+SCENARIOS = COLLABORATIVE + 2 * len(OTHERS) + STREAMED
 PROCESSES = 2
+
+Played = Timeline | TimelineRejected | None
+"""What planning a point comes to: nothing where it cannot be planned to its end, and what the checker rejects is an
+error of the planner, which costs the point but not the comparison."""
 
 Row = dict[str, str | int | float | bool | None]
 
@@ -56,6 +63,9 @@ STATIONS = (("Svalbard", 78.23, 15.41), ("Wallops", 37.95, -75.46), ("Hartebeest
 
 MEMORY_GB = (0.02, 0.05, 64.0)
 """Chosen: with the smallest, galileo-nano's deeper cuts and its encoder in orbit do not fit on board."""
+
+BATCHES = (4, 8, 16)
+"""Chosen: of streamed scenarios, so that there are 3 to 5 numbers of micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ class Case:
 def case(seed: int, number: int) -> Case:
     """Case `number` of a seed."""
     rng = generator(seed, "choose", number)
+    if number >= SCENARIOS - STREAMED:
+        return _streamed(rng, number)
     trains = str(rng.choice(["head", "lora", "encoder", "full"]))
     single = str(rng.choice(["intra_orbit", "satellite_ground", "inter_orbit"]))
     few = {name: _some(rng, name, 1 if name == single else 2) for name in ("placement", "cache", *WAYS[1:])}
@@ -90,13 +102,26 @@ def case(seed: int, number: int) -> Case:
     )
 
 
+def _streamed(rng: np.random.Generator, number: int) -> Case:
+    """Larger batches, all of which cross the cut in micro-batches, and ways that often take nearly the same time."""
+    counts = {"intra_orbit": 2, "satellite_ground": 1, "inter_orbit": 4}
+    narrowed: dict[str, tuple[Value, ...]] = {name: _some(rng, name, count) for name, count in counts.items()}
+    narrowed |= {"cut": (int(rng.integers(5)),), "placement": ("ground",), "cache": ("none",), "overlap": ("stream",)}
+    text = _scenario(rng, str(rng.choice(["head", "lora", "encoder"])), int(rng.choice(BATCHES)))
+    return Case(number, "collaborative", text, "time", narrowed, (), inf)
+
+
 def _some(rng: np.random.Generator, name: str, count: int) -> tuple[Value, ...]:
     known = VALUES[name]
     return tuple(known[row] for row in sorted(rng.choice(len(known), count, replace=False).tolist()))
 
 
-def _scenario(rng: np.random.Generator, trains: str) -> str:
-    """The rings of six of the preset "tiny"; stations, rates (log-uniform) and computers drawn."""
+def _scenario(rng: np.random.Generator, trains: str, batch: int = 0) -> str:
+    """The rings of six of the preset "tiny"; stations, rates (log-uniform) and computers drawn.
+
+    Args:
+        batch: Samples of a batch; 0 draws 1 or 2.
+    """
     planes = int(rng.integers(1, 3))
     chosen = sorted(rng.choice(len(STATIONS), int(rng.integers(1, 4)), replace=False).tolist())
     stations = "\n".join(
@@ -130,13 +155,13 @@ sustained_gflops = {rate(0.01, 1000)}
 memory_gb = {rng.choice(MEMORY_GB)}
 [data]
 dataset = "none"
-samples_per_satellite = 6
+samples_per_satellite = {max(6, batch)}
 num_classes = 7
 [train]
 trains = "{trains}"
 rounds = {int(rng.integers(1, 3))}
 local_steps = 1
-batch_size = {int(rng.integers(1, 3))}
+batch_size = {batch or int(rng.integers(1, 3))}
 [method]
 preloaded = {str(bool(rng.random() < 0.7)).lower()}
 deliver_to = "{rng.choice(["server", "satellites"])}"
@@ -154,8 +179,8 @@ SECTION = {"cut": "model.cut_after_block"} | {
 
 def every_timeline(
     path: Path, mission: Mission, values: Mapping[str, Sequence[Value]], method: str = "collaborative"
-) -> Iterator[tuple[int, Timeline | None]]:
-    """The cut of each point and its timeline, none where it cannot be planned to its end."""
+) -> Iterator[tuple[int, Played]]:
+    """The cut of each point and what planning it comes to."""
     names = list(SECTION)
     for chosen in itertools.product(*(values[name] for name in names)):
         sets = [f"{SECTION[name]}={value}" for name, value in zip(names, chosen, strict=True)]
@@ -167,15 +192,18 @@ def every_timeline(
         except (ScenarioError, PlanError):
             yield 0, None
             continue
+        except TimelineRejected as rejected:
+            yield 0, rejected
+            continue
         yield scenario.model.cut_after_block, None if timeline.stopped else timeline
 
 
 def worth(
-    cut: int, timeline: Timeline | None, mission: Mission, objective: str, private: Sequence[str] = (),
+    cut: int, timeline: Played, mission: Mission, objective: str, private: Sequence[str] = (),
     energy_limit_j: float = inf,
 ) -> float:  # fmt: skip
     """The value of a point, infinity if it breaks a constraint."""
-    if timeline is None or tells(timeline, private, cut):
+    if not isinstance(timeline, Timeline) or tells(timeline, private, cut):
         return inf
     spent_j = energy_j(timeline, mission.system)
     return value_of(timeline, objective, spent_j) if spent_j <= energy_limit_j else inf
@@ -214,11 +242,11 @@ def compared(number: int) -> Row:
         limits = Limits(energy_j=limit_j, private=private_of(drawn.private))
         answer = Search(mission, replace(whole, values=values), limits, drawn.objective).run()
         started_s = time.monotonic()
-        found = [
-            worth(cut, timeline, mission, drawn.objective, drawn.private, limit_j)
-            for cut, timeline in every_timeline(path, mission, values, drawn.method)
-        ]
-    return _row(drawn, answer, found, time.monotonic() - started_s)
+        played = list(every_timeline(path, mission, values, drawn.method))
+        every_s = time.monotonic() - started_s
+    found = [worth(*point, mission, drawn.objective, drawn.private, limit_j) for point in played]
+    rejected = sum(isinstance(timeline, TimelineRejected) for _, timeline in played)
+    return _row(drawn, answer, found, rejected, every_s)
 
 
 def _energy_limit(mission: Mission, space: Space, drawn: Case) -> float:
@@ -229,7 +257,7 @@ def _energy_limit(mission: Mission, space: Space, drawn: Case) -> float:
     return inf if least.best is None else least.best.value * drawn.energy_share
 
 
-def _row(drawn: Case, answer: Answer, found: Sequence[float], every_s: float) -> Row:
+def _row(drawn: Case, answer: Answer, found: Sequence[float], rejected: int, every_s: float) -> Row:
     best, chosen = min(found), inf if answer.best is None else answer.best.value
     tally = answer.tally
     return {
@@ -240,6 +268,7 @@ def _row(drawn: Case, answer: Answer, found: Sequence[float], every_s: float) ->
         "points": len(found),
         "counted": tally.total,
         "feasible": sum(value < inf for value in found),
+        "rejected": rejected,
         "planned": tally.planned,
         "given_up": tally.given_up,
         "bounded": tally.bounded,
@@ -271,6 +300,7 @@ def totals(rows: Sequence[Row]) -> dict[str, float]:
         "choose_answered": sum(row["best"] is not None for row in rows),
         "choose_beaten": sum(not row["agrees"] for row in rows),
         "points_planned": sum(int(row["planned"] or 0) + int(row["given_up"] or 0) for row in rows),
+        "points_rejected": sum(int(row["rejected"] or 0) for row in rows),
         "points_total": sum(int(row["points"] or 0) for row in rows),
         "search_s": sum(float(row["search_s"] or 0) for row in rows),
         "every_s": sum(float(row["every_s"] or 0) for row in rows),

@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 from orbitune.choose.limits import Limits
+from orbitune.choose.numbers import changes_numbers
 from orbitune.choose.search import Answer, Found, evaluate, job_at
 from orbitune.choose.space import FREE, KEYS, NUMBERS, Point, Space, Value, why_refused
 from orbitune.errors import PlanError
@@ -71,32 +72,13 @@ def neighbours(
                 yield Neighbour(name, value, found.value / best.value if best.value > 0.0 else 1.0)
 
 
-def changes_numbers(point: Point, scenario_point: Point) -> list[str]:
-    """Switches of the answer that change what is learned.
-
-    Where intermediate results or updates are compressed, a cut or placement other than the scenario's counts too; where
-    planes may be late, everything does that changes when things arrive.
-    """
-    differing = point.differences(scenario_point)
-    changed = [name for name in differing if name in NUMBERS]
-    changed += [name for name in ("method",) if point.learner != scenario_point.learner and name in differing]
-    if point.codecs != scenario_point.codecs and not {"codec", "update_codec"} & set(changed):
-        changed.append("method")
-    if point.codecs != ("fp32", "fp32"):
-        changed += [name for name in differing if name in ("cut", "placement")]
-    if point.staleness and "staleness" in point.reads:
-        changed += [name for name in differing if name in FREE]
-    return list(dict.fromkeys(changed))
-
-
 def words(
     mission: Mission, answer: Answer, objective: str, found: list[Neighbour], written: Found | str | None
 ) -> list[str]:
     """The answer as sentences; `written`: the scenario's own switches, planned."""
-    best = answer.best
+    best, unit = answer.best, UNITS[objective]
     if best is None:
-        return ["Nothing in the space keeps to the constraints.", *_excluded(answer)]
-    unit, own = UNITS[objective], Point.of(mission.scenario)
+        return [_nothing(answer), *_excluded(answer)]
     said = [f"Chosen: {', '.join(f'{name} {getattr(best.point, name)}' for name in _shown(best.point))}."]
     if isinstance(written, Found):
         said.append(f"{best.value:.4g} {unit}; the scenario as written: {written.value:.4g} {unit} "
@@ -106,9 +88,15 @@ def words(
     said.append(_certainty(answer, unit))
     said += [_neighbour_words(name, best.point, found) for name in KEYS if any(one.switch == name for one in found)]
     said.append(f"What binds now: {binding(best.timeline, best.job.system)}.")
-    if changed := changes_numbers(best.point, own):
+    if changed := changes_numbers(best.point, mission.scenario):
         said.append(f"{', '.join(changed)} change what is learned: this needs a measured accuracy curve.")
     return [*said, *_excluded(answer)]
+
+
+def _nothing(answer: Answer) -> str:
+    if answer.proven:
+        return "Nothing in the space keeps to the constraints."
+    return f"Time was up before any point was accepted; {answer.tally.unvisited} were not visited: give it more time."
 
 
 def _shown(point: Point) -> list[str]:
@@ -150,7 +138,6 @@ def _excluded(answer: Answer) -> list[str]:
 def to_json(answer: Answer, objective: str, found: list[Neighbour], mission: Mission) -> dict[str, Any]:
     """The answer for programs."""
     best, tally = answer.best, answer.tally
-    own = Point.of(mission.scenario)
     return {
         "objective": objective,
         "unit": UNITS[objective],
@@ -166,6 +153,6 @@ def to_json(answer: Answer, objective: str, found: list[Neighbour], mission: Mis
         "excluded": [{"why": why, "points": count} for why, count in tally.excluded.items()],
         "neighbours": [{"switch": one.switch, "value": one.value, "factor": one.factor, "why": one.why}
                        for one in found],
-        "changes_numbers": [] if best is None else changes_numbers(best.point, own),
+        "changes_numbers": [] if best is None else changes_numbers(best.point, mission.scenario),
         "seconds": answer.seconds,
     }  # fmt: skip

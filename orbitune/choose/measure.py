@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any
 
-from orbitune.choose.explain import changes_numbers
 from orbitune.choose.limits import Limits
+from orbitune.choose.numbers import Numbers, changes_numbers, numbers_of
 from orbitune.choose.search import Answer, Search
-from orbitune.choose.space import FREE, Point, Space
+from orbitune.choose.space import Point, Space
 from orbitune.errors import PlanError
 from orbitune.experiment import trainings
 from orbitune.mission import Mission
@@ -21,8 +21,6 @@ from orbitune.runs import RunFolder
 from orbitune.scenario.learning_keys import NO_DATASET
 from orbitune.scenario.text import dump
 from orbitune.training import train_all
-
-Numbers = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,6 @@ class Accuracies:
     def loss(self) -> float:
         """What the choice loses, as a share of all test samples; below 0 it gains."""
         return self.written - self.chosen
-
-
-def numbers_of(point: Point) -> Numbers:
-    """What of a point changes what is learned."""
-    where = (point.cut, point.placement) if point.codecs != ("fp32", "fp32") else ()
-    late: Numbers = ()
-    if point.staleness and "staleness" in point.reads:
-        late = (point.staleness, point.method, *(getattr(point, name) for name in FREE))
-    return (point.learner, point.trains, *point.codecs, where, late)
 
 
 def accuracy(mission: Mission, point: Point, rounds: int) -> float:
@@ -80,21 +69,40 @@ def search_measured(
 ) -> tuple[Answer, list[Accuracies]]:
     """Search; train what would change the numbers; where it loses too much, search on without it.
 
+    Each turn leaves out the numbers of the answer before it, of which a space has finitely many, so this ends.
+
+    Args:
+        budget_s: Seconds of wall time for all of it. What was found by then is still trained; if it loses too much,
+            only points that need no training are searched, and the others are left unvisited.
+
     Returns:
         The answer, and every measurement in the order in which it was made. The last one is the answer's own, unless
         the answer changes no numbers.
     """
-    own = Point.of(mission.scenario)
+    started_s = time.monotonic()
     refused: set[Numbers] = set()
     measured: list[Accuracies] = []
     written: float | None = None
     while True:
-        search = Search(mission, space, limits, objective)
-        answer = search.run(budget_s, lambda place: numbers_of(place) not in refused)
-        if answer.best is None or not changes_numbers(answer.best.point, own):
+        left_s = max(0.0, budget_s - (time.monotonic() - started_s))
+        answer = _without(refused, Search(mission, space, limits, objective), left_s)
+        if answer.best is None or not changes_numbers(answer.best.point, mission.scenario):
             return answer, measured
-        written = measure(mission, own, rounds) if written is None else written
+        written = measure(mission, Point.of(mission.scenario), rounds) if written is None else written
         measured.append(Accuracies(rounds, written, measure(mission, answer.best.point, rounds)))
         if measured[-1].loss <= allowed_loss:
             return answer, measured
-        refused.add(numbers_of(answer.best.point))
+        refused.add(numbers_of(answer.best.point, mission.scenario))
+
+
+def _without(refused: set[Numbers], search: Search, left_s: float) -> Answer:
+    """The best point whose numbers were not refused; without any time left, one that needs no training."""
+    scenario = search.mission.scenario
+
+    def wanted(point: Point) -> bool:
+        return numbers_of(point, scenario) not in refused
+
+    def timely(point: Point) -> bool:
+        return left_s > 0.0 or not changes_numbers(point, scenario)
+
+    return search.run(left_s, wanted, timely)

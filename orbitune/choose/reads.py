@@ -27,6 +27,9 @@ READS: Mapping[str, tuple[str, ...]] = {
 depends on when things arrive, so every switch changes the numbers and nothing is free either.
 """
 
+LATE = ("collaborative",)
+"""Methods that can leave out late planes (`methods.taking_part.staged`); the others wait for everybody."""
+
 FEDERATED = ("onboard", "fedavg", "fedisl", "fedleo")
 """Whole models on board, averaged once a round: the same numbers, whoever carries the weights."""
 

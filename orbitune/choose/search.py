@@ -2,9 +2,10 @@
 
 The scenario's own point comes first. Branches (`least`) are visited best bound first, twice: once for the point of each
 that is usually best, then for the rest. A branch whose bound is not below the best point found so far is passed over. A
-point is given up as soon as one of its rounds ends no earlier than the best point does: planning goes forward in time,
-so it cannot win any more. With time as the objective and neither a limit on energy nor batteries, points without
-overlap are not planned where the same ones with overlap are in the space: `planning.plan` returns the earlier of both.
+point is given up where one of its rounds ends no earlier than the best point does, whichever of its cuts into
+micro-batches is planned: planning goes forward in time, so it cannot win any more (`_planned`). With time as the
+objective and neither a limit on energy nor batteries, points without overlap are not planned where the same ones with
+overlap are in the space: `planning.plan` returns the earlier of both.
 
 Contacts are found once, for the mission; only the job changes from point to point.
 """
@@ -38,7 +39,7 @@ Heard = Callable[[int, float, float], None]
 
 
 class GivenUp(PlanError):
-    """A point that cannot win any more; planning takes it for a plan that fails, and stops."""
+    """A plan that cannot win any more; planning takes it for one that fails, and tries the next cut if there is one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Answer:
-    """The best point found.
+    """The best point found. The value of a point is that of the plan which all commands make of its settings.
 
     Attributes:
         best: None where no point keeps to the constraints.
@@ -103,7 +104,7 @@ class Answer:
 
     @property
     def proven(self) -> bool:
-        """Whether nothing in the space is better."""
+        """Whether nothing in the space is better, as its points are planned."""
         return self.tally.unvisited == 0
 
     @property
@@ -121,20 +122,15 @@ def evaluate(
 
     Args:
         job: The job of the point's place, on the machines as `limits` leave them.
-        below: Points whose time is not below this are given up; read for the objective "time" only.
+        below: Points whose rounds do not end below this are given up; read for the objective "time" only.
 
     Returns:
-        What was found, None if given up, or in words why the point is excluded.
+        What was found, the same for every `below`; None if given up; or in words why the point is excluded.
     """
     ways = Ways(point.intra_orbit, point.satellite_ground, point.inter_orbit, job.ways.slot_s)
-
-    def on_round(index: int, now_s: float) -> None:
-        if objective == "time" and now_s >= below:
-            raise GivenUp(f"round {index} ends too late")
-
     try:
         asked = method.prepare(replace(job, ways=ways, overlap=point.overlap))
-        timeline = plan(method, asked, on_round)
+        timeline = _planned(method, asked, below if objective == "time" else inf)
         private = (*timeline.private, *limits.kept_private(point.cut))
         verify(replace(timeline, private=private), job.system)
     except GivenUp:
@@ -147,6 +143,35 @@ def evaluate(
     if spent_j > limits.energy_j:
         return f"energy: needs {spent_j:.4g} J, and at most {limits.energy_j:.4g} J are allowed"
     return Found(point, value_of(objective, timeline, spent_j), asked, timeline)
+
+
+def _planned(method: Method, job: Job, below_s: float) -> Timeline:
+    """What `plan` makes of a job, whatever `below_s` is.
+
+    With a cut given up, `plan` goes on to cuts which it would otherwise not try, and may take one of them. So what it
+    then comes to is thrown away, and the job is planned without giving up.
+
+    Raises:
+        GivenUp: The plan ends no earlier than `below_s`, or there is none. This rests on `plan` asking for every cut,
+            and at the end for none, as long as all that it asked for have failed: so the one it would have taken was
+            among those that were given up.
+        PlanError: See `plan`.
+    """
+    late = False
+
+    def on_round(index: int, now_s: float) -> None:
+        nonlocal late
+        if now_s >= below_s:
+            late = True
+            raise GivenUp(f"round {index} ends too late")
+
+    try:
+        timeline = plan(method, job, on_round)
+    except PlanError:
+        if late:
+            raise GivenUp("every plan that was not given up failed") from None
+        raise
+    return plan(method, job) if late else timeline
 
 
 def value_of(objective: str, timeline: Timeline, spent_j: float) -> float:
@@ -173,7 +198,7 @@ def job_at(mission: Mission, place: Point, limits: Limits) -> tuple[Method, Job]
 
 
 class Search:
-    """One search; `without` are settings of number-changing switches that were found wanting."""
+    """One search."""
 
     def __init__(self, mission: Mission, space: Space, limits: Limits, objective: str) -> None:
         if objective not in OBJECTIVES:
@@ -185,11 +210,11 @@ class Search:
 
     # -- branches ------------------------------------------------------------------------------------------------
 
-    def branches(self, wanted: Callable[[Point], bool] = lambda place: True) -> Iterator[Branch]:
-        """All branches in which some point might do; the others are counted with their reasons."""
+    def branches(self, wanted: Callable[[Point], bool] = lambda leaf: True) -> Iterator[Branch]:
+        """All branches in which some wanted point might do; the others are counted with their reasons."""
         for place in self.space.places():
-            leaves = list(self.space.leaves(place))
-            if not wanted(place):
+            leaves = [leaf for leaf in self.space.leaves(place) if wanted(leaf)]
+            if not leaves:
                 continue
             why = self._refused(replace(place, cut=0).applied(self.space.scenario))
             if why:
@@ -242,13 +267,18 @@ class Search:
     # -- bound ---------------------------------------------------------------------------------------------------
 
     def run(
-        self, budget_s: float = inf, wanted: Callable[[Point], bool] = lambda place: True, heard: Heard | None = None
+        self,
+        budget_s: float = inf,
+        wanted: Callable[[Point], bool] = lambda leaf: True,
+        timely: Callable[[Point], bool] = lambda leaf: True,
+        heard: Heard | None = None,
     ) -> Answer:
         """Search until the best point is proven best, or time is up.
 
         Args:
             budget_s: Seconds of wall time; the branches are bounded and one point is planned in any case.
-            wanted: Places that are searched; the others count as if they were not in the space.
+            wanted: Points that are searched; the others count as if they were not in the space.
+            timely: Points there is time for; the others are bounded only.
             heard: Is told after each point.
         """
         started_s = time.monotonic()
@@ -260,6 +290,8 @@ class Search:
                 for leaf in leaves[:most]:
                     if branch.least >= self._below:
                         break
+                    if not timely(leaf):
+                        continue
                     if self.best is not None and time.monotonic() - started_s > budget_s:
                         return self._answer(branches, pending, started_s)
                     leaves.remove(leaf)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from orbitune.choose.explain import changes_numbers, look, neighbours, words
+from orbitune.choose.explain import look, neighbours, words
 from orbitune.choose.limits import Limits
-from orbitune.choose.measure import accuracy, numbers_of, search_measured
+from orbitune.choose.measure import accuracy, search_measured
+from orbitune.choose.numbers import changes_numbers, numbers_of
 from orbitune.choose.search import Found, Search
 from orbitune.choose.space import Point, Space, space_of
 from orbitune.cli.choose_command import choose
@@ -75,13 +76,14 @@ def test_a_loss_needs_a_measurement() -> None:
 
 
 def test_numbers_change_with_the_cut_only_where_something_is_compressed(mission: Mission) -> None:
-    own = Point.of(mission.scenario)
+    scenario, own = mission.scenario, Point.of(mission.scenario)
     deeper, smaller = replace(own, cut=2), replace(own, codec="int8")
-    assert changes_numbers(deeper, own) == [] and numbers_of(deeper) == numbers_of(own)
-    assert changes_numbers(smaller, own) == ["codec"]
-    assert changes_numbers(replace(smaller, cut=2), own) == ["codec", "cut"]
-    assert numbers_of(replace(smaller, cut=2)) != numbers_of(smaller)
-    assert numbers_of(replace(own, server_encoder="per_client")) == numbers_of(own)
+    copies = replace(own, server_encoder="per_client")
+    assert changes_numbers(deeper, scenario) == []
+    assert changes_numbers(smaller, scenario) == ["codec"]
+    assert changes_numbers(replace(smaller, cut=2), scenario) == ["codec", "cut"]
+    assert numbers_of(replace(smaller, cut=2), scenario) != numbers_of(smaller, scenario)
+    assert numbers_of(deeper, scenario) == numbers_of(copies, scenario) == numbers_of(own, scenario)
 
 
 def test_what_loses_too_much_is_searched_without() -> None:

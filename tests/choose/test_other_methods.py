@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.choose import every_timeline, worth
-from orbitune.choose.explain import changes_numbers
 from orbitune.choose.least import family_of, least
 from orbitune.choose.limits import Limits, private_of
+from orbitune.choose.numbers import changes_numbers
 from orbitune.choose.reads import READS, SWITCHES, WAYS
 from orbitune.choose.search import OBJECTIVES, Found, Search, evaluate, job_at
 from orbitune.choose.space import VALUES, Point, Space, Value, space_of
@@ -87,7 +87,7 @@ def test_nothing_beats_the_answer_over_all_switches(method: str, path: Path, mis
 @pytest.mark.parametrize("method", OTHERS)
 def test_switches_that_are_left_alone_make_no_difference(method: str, mission: Mission) -> None:
     """For the timeline, to the bit."""
-    others: dict[str, Any] = VALUES | {"cut": (2,), "codec": CODECS[:2], "server_encoder": ("per_client",)}
+    others: dict[str, Any] = {**VALUES, "cut": (2,), "codec": CODECS[:2], "server_encoder": ("per_client",)}
     base = replace(Point.of(mission.scenario), method=method)
     scenario = base.applied(mission.scenario)
     expected = plan_method(replace(mission, scenario=scenario), method).timeline
@@ -105,7 +105,8 @@ def test_points_of_a_branch_have_the_same_needs(method: str, mission: Mission) -
     for place in space.places():
         planned, job = job_at(mission, place, Limits())
         for ways in product(*(VALUES[name][::2] for name in WAYS[1:])):
-            asked = replace(job, ways=Ways(*map(str, ways), job.ways.slot_s))
+            around, down, between = map(str, ways)
+            asked = replace(job, ways=Ways(around, down, between, job.ways.slot_s))
             try:
                 needs = planned.needs(planned.prepare(asked), job.rounds)
             except PlanError:
@@ -138,21 +139,25 @@ def test_the_best_of_several_methods(mission: Mission) -> None:
 def test_methods_that_learn_the_same_change_no_numbers(mission: Mission) -> None:
     """With a frozen encoder, split training is federated averaging; a shared encoder and all images in one place are
     something else."""
+
+    def changed(point: Point, own: Point) -> list[str]:
+        return changes_numbers(point, own.applied(mission.scenario))
+
     head = Point.of(mission.scenario)
     assert head.method == "collaborative" and head.trains == "head"
-    assert changes_numbers(replace(head, method="onboard", cache="features"), head) == []
-    assert changes_numbers(replace(head, method="download"), head) == ["method"]
+    assert changed(replace(head, method="onboard", cache="features"), head) == []
+    assert changed(replace(head, method="download"), head) == ["method"]
     encoder = replace(head, trains="encoder", server_encoder="shared")
-    assert changes_numbers(replace(encoder, method="onboard"), encoder) == ["method"]
+    assert changed(replace(encoder, method="onboard"), encoder) == ["method"]
     copies = replace(encoder, server_encoder="per_client")
-    assert changes_numbers(replace(copies, method="fedavg"), copies) == []
+    assert changed(replace(copies, method="fedavg"), copies) == []
     compressed = replace(copies, codec="int8")
-    assert changes_numbers(replace(compressed, method="fedavg"), compressed) == ["method"]
+    assert changed(replace(compressed, method="fedavg"), compressed) == ["method"]
 
 
 def test_who_is_late_depends_on_the_ways(mission: Mission) -> None:
     late = replace(Point.of(mission.scenario), staleness=1, intra_orbit="ring")
-    assert changes_numbers(replace(late, intra_orbit="relay"), late) == ["intra_orbit"]
+    assert changes_numbers(replace(late, intra_orbit="relay"), late.applied(mission.scenario)) == ["intra_orbit"]
 
 
 def test_images_tell_everything(mission: Mission) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.choose import SEED, case, every_timeline, worth
+from benchmarks.choose import SEED, Played, case, every_timeline, worth
+from orbitune import plans
 from orbitune.choose.least import family_of, least
 from orbitune.choose.limits import Limits, private_of
 from orbitune.choose.search import OBJECTIVES, Found, Search, evaluate, job_at
 from orbitune.choose.space import Point, Space, Value, space_of
-from orbitune.errors import InputError, PlanError
+from orbitune.errors import InputError, PlanError, TimelineRejected
 from orbitune.methods import Ways
 from orbitune.mission import Mission, prepare
+from orbitune.plans import Planned, plan_only
 from orbitune.scenario.load import load
 from orbitune.timeline.activity import Timeline
 
@@ -31,7 +33,7 @@ FEW: dict[str, tuple[Value, ...]] = {
 }
 
 
-Played = list[tuple[int, Timeline | None]]
+Everything = list[tuple[int, Played]]
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,13 @@ def space(mission: Mission) -> Space:
 
 
 @pytest.fixture(scope="module")
-def played(path: Path, mission: Mission, space: Space) -> Played:
+def played(path: Path, mission: Mission, space: Space) -> Everything:
     """Every point, planned without the search."""
     return list(every_timeline(path, mission, space.values))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_nothing_beats_the_answer(objective: str, played: Played, mission: Mission, space: Space) -> None:
+def test_nothing_beats_the_answer(objective: str, played: Everything, mission: Mission, space: Space) -> None:
     answer = Search(mission, space, Limits(), objective).run()
     everything = [worth(cut, timeline, mission, objective) for cut, timeline in played]
     assert answer.best is not None and answer.proven and answer.gap == 0.0
@@ -71,7 +73,9 @@ def test_nothing_beats_the_answer(objective: str, played: Played, mission: Missi
     assert answer.tally.total == len(everything) == len(space)
 
 
-def test_nothing_beats_the_answer_where_something_is_private(played: Played, mission: Mission, space: Space) -> None:
+def test_nothing_beats_the_answer_where_something_is_private(
+    played: Everything, mission: Mission, space: Space
+) -> None:
     limits = Limits(private=private_of(["embedding@0"]))
     answer = Search(mission, space, limits, "time").run()
     everything = [worth(cut, timeline, mission, "time", ["embedding@0"]) for cut, timeline in played]
@@ -134,6 +138,40 @@ def test_a_point_is_given_up_only_if_it_cannot_win(mission: Mission, space: Spac
     assert evaluate(place, method, job, "time", Limits(), below=full.value / 2.0) is None
 
 
+@pytest.fixture(scope="module")
+def streamed() -> Mission:
+    """Waits for a station more than it does anything else, so cuts into micro-batches differ by little."""
+    sets = ("train.rounds=1", "train.batch_size=32", "train.local_steps=1", "train.trains=head", "data.dataset=none",
+            "data.num_classes=7", "data.samples_per_satellite=32", "links.downlink_rate_mbps=10",
+            "links.isl_intra_rate_mbps=10", "satellite.sustained_gflops=10", "method.satellite_ground=direct",
+            "method.overlap=stream", "model.cut_after_block=1")  # fmt: skip
+    return prepare(load("tiny", sets))
+
+
+def test_giving_up_changes_no_value(streamed: Mission) -> None:
+    """Of a point with several cuts into micro-batches, of which some are given up."""
+    point = Point.of(streamed.scenario)
+    method, job = job_at(streamed, point, Limits())
+    full = evaluate(point, method, job, "time", Limits())
+    assert isinstance(full, Found)
+    shares = (0.9, 1.0 - 1e-6, 1.0 - 1e-9, 1.0, 1.0 + 1e-9, 1.0 + 1e-6, 1.1)
+    found = [evaluate(point, method, job, "time", Limits(), below=full.value * share) for share in shares]
+    assert found[0] is None and found[-1] == full
+    assert all(one is None or one == full for one in found)
+    assert all(isinstance(one, Found) for one, share in zip(found, shares, strict=True) if share > 1.0)
+
+
+def test_among_equals_the_scenario_stays_as_it_is(streamed: Mission) -> None:
+    """Here both ways between planes give one and the same plan."""
+    own = Point.of(streamed.scenario)
+    whole = space_of(streamed)
+    values = {name: (getattr(own, name),) for name in whole.values} | {"inter_orbit": ("mixed_tree", "earliest_tree")}
+    answer = Search(streamed, replace(whole, values=values), Limits(), "time").run()
+    assert answer.best is not None and answer.best.point == own
+    again = plan_only(own.applied(streamed.scenario), [own.method])[0]
+    assert answer.best.value == again["time_s"]
+
+
 def test_without_time_the_gap_is_given(mission: Mission, space: Space) -> None:
     answer = Search(mission, space, Limits(), "time").run(budget_s=0.0)
     proven = Search(mission, space, Limits(), "time").run()
@@ -144,7 +182,7 @@ def test_without_time_the_gap_is_given(mission: Mission, space: Space) -> None:
     assert answer.gap == pytest.approx(1.0 - answer.least / answer.best.value)
 
 
-def test_energy_and_memory_are_kept_to(played: Played, mission: Mission, space: Space) -> None:
+def test_energy_and_memory_are_kept_to(played: Everything, mission: Mission, space: Space) -> None:
     frugal = Search(mission, space, Limits(), "energy").run()
     assert frugal.best is not None
     fits = Search(mission, space, Limits(energy_j=frugal.best.value), "time").run()
@@ -155,6 +193,23 @@ def test_energy_and_memory_are_kept_to(played: Played, mission: Mission, space: 
     assert nothing.best is None and nothing.proven and sum(nothing.tally.excluded.values()) > 0
     tiny = Search(mission, space, Limits(memory_bytes=1e3), "time").run()
     assert tiny.best is None and any("memory" in why for why in tiny.tally.excluded)
+
+
+def test_what_the_checker_rejects_is_one_point_that_cannot_be_had(
+    path: Path, mission: Mission, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is planned without the search."""
+
+    def plan_method(there: Mission, method: str) -> Planned:
+        if there.scenario.model.cut_after_block == 2:
+            raise TimelineRejected("twice", "sent once more")
+        return plans.plan_method(there, method)
+
+    monkeypatch.setattr("benchmarks.choose.plan_method", plan_method)
+    values = {name: found if name == "cut" else found[:1] for name, found in space.values.items()}
+    (_, planned), (cut, rejected) = every_timeline(path, mission, values)
+    assert isinstance(planned, Timeline) and isinstance(rejected, TimelineRejected)
+    assert worth(cut, rejected, mission, "time") == inf
 
 
 def test_unknown_objective_is_refused(mission: Mission, space: Space) -> None:
