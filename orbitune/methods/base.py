@@ -18,6 +18,7 @@ from orbitune.strategies.quickest_gather import Moved, gather_down, hand_out
 from orbitune.strategies.satellite_ground import Cargo, bring_down, send_up
 from orbitune.timeline.activity import Held, Payload, whole
 from orbitune.timeline.bounds import Need
+from orbitune.timeline.holdings import ByteSet
 from orbitune.timeline.simulate import Schedule
 
 FP32_BYTES = 4
@@ -182,10 +183,30 @@ def fetch(job: Job, schedule: Schedule, payload: Payload, stage: str, start_s: f
     if any(promise.node == server and promise.payload == payload for promise in schedule.promises):
         return start_s
     schedule.stage = stage
-    cargo = Cargo(tuple(job.system.nodes.satellites), (Held(payload, start_s),))
-    arrived = bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s)
-    schedule.promise(server, payload, arrived[payload])
-    return schedule.span(start_s, arrived[payload])
+    landed, missing = _at_stations(job, schedule, payload)
+    ends = [schedule.send(station, server, part, start_s) for station, part in landed]
+    if missing:
+        cargo = Cargo(tuple(job.system.nodes.satellites), tuple(Held(part, start_s) for part in missing))
+        ends += bring_down(schedule, [cargo], job.ways.satellite_ground, job.ways.slot_s).values()
+    schedule.promise(server, payload, max(ends))
+    return schedule.span(start_s, max(ends))
+
+
+def _at_stations(
+    job: Job, schedule: Schedule, payload: Payload
+) -> tuple[list[tuple[int, Payload]], list[Payload]]:  # fmt: skip
+    """Parts of an average that passed through a station on their way between planes, and those that did not."""
+    there, landed, begin = ByteSet(), [], payload.start_byte
+    for activity in schedule.activities:
+        found = activity.payload
+        if found is None or activity.peer not in job.system.nodes.stations:
+            continue
+        if (found.kind, found.origins, found.version) == (payload.kind, payload.origins, payload.version):
+            for low, high in there.gaps(found.start_byte, found.end_byte):
+                landed.append((activity.peer, payload.part(low - begin, high - begin)))
+            there.add(found.start_byte, found.end_byte)
+    gaps = there.gaps(begin, payload.end_byte) if there else [(begin, payload.end_byte)]
+    return landed, [payload.part(low - begin, high - begin) for low, high in gaps]
 
 
 def fetch_need(job: Job, index: int, payload: Payload) -> list[Need]:

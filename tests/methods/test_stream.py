@@ -15,6 +15,7 @@ from orbitune.methods.stream_guide import Foresight
 from orbitune.methods.stream_queue import Call, Gate, Queue
 from orbitune.methods.stream_sights import Around, Sights
 from orbitune.mission import Mission, job_of, prepare
+from orbitune.plans import plan_method
 from orbitune.scenario.load import load
 from orbitune.timeline.activity import Payload, Timeline
 from orbitune.timeline.bounds import lower_bound
@@ -272,3 +273,18 @@ def test_looking_at_a_send_is_as_good_as_sending() -> None:
         there_s = schedule.send(contact.source, contact.target, payload, contact.start_s)
         begun_s = min(act.start_s for act in schedule.activities if act.payload and act.payload.version == number)
         assert seen == pytest.approx((begun_s, there_s))
+
+
+@pytest.mark.parametrize("way", ["quickest", "mixed_tree"])
+def test_an_average_that_passed_through_a_station_does_not_come_down_again(way: str) -> None:
+    """Without links inside planes it goes from plane to plane over the ground, and then to the server."""
+    sets = (
+        "train.rounds=1", "train.batch_size=32", "train.local_steps=1", "train.trains=head", "data.dataset=none",
+        "data.num_classes=7", "data.samples_per_satellite=32", "links.downlink_rate_mbps=10",
+        "links.isl_intra_rate_mbps=10", "satellite.sustained_gflops=10", "model.cut_after_block=1",
+        "method.satellite_ground=direct", "method.intra_orbit=none", "method.overlap=stream",
+    )  # fmt: skip
+    mission = prepare(load("tiny", (*sets, f"method.inter_orbit={way}")))
+    timeline = plan_method(mission, "collaborative").timeline  # the checker lets no byte arrive twice
+    delivered = [one for one in timeline.activities if one.phase == "deliver"]
+    assert [one.link for one in delivered] == ["backhaul"]
