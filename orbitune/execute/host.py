@@ -5,10 +5,11 @@ Calls (header -> reply); the driver's, and "deliver" between hosts, which may se
 ping        {} -> {"time_s"}
 program     {"attempt"}, body `Program.to_bytes` -> {}; stops and replaces what there was; nothing runs before "go"
 go          {"attempt", "epoch_s", "scale", "offset_s"} -> {}, see `Clock`
-status      {} -> {"attempt", "done", "total", "rounds", "overruns", "waiting", "error", "lost"}: activities that are
-            over, and rounds of nodes that are kept, of how many in all; rounds that all nodes have finished, counted
-            from the first of the mission; [activity, planned_s, took_s] of computations that took too long, since last
-            asked; the first thing that is late; [sender, receiver] of links that have bytes to send and no contact left
+status      {"settled"} -> {"attempt", "done", "total", "rounds", "overruns", "waiting", "error", "lost"}; settled: how
+            many rounds' outcome the driver has, see `States`; the reply: activities that are over, and rounds of nodes
+            that are kept, of how many in all; rounds that all nodes have finished, counted from the mission's first;
+            [activity, planned_s, took_s] of computations that took too long, since last asked; the first thing that is
+            late; [sender, receiver] of links that have bytes to send and no contact left
 executed    {} -> body: a JSON line {"activity", "attempt", "start_s", "end_s", "arrive_s", "parts"} for each activity
             that is over, since last asked
 stop        {"attempt"} -> {}
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,8 +51,9 @@ def make_host(peers: Peers, header: Header, body: bytes = b"") -> Host:
 
     Args:
         header: "nodes" (numbers of this host's), "host_of" (host by number of node, all of them), "folder" (where this
-            host keeps states), "spec", "model" and "selection" (fields of `LearnSpec`, `ModelSpec` and `Selection`),
-            "num_satellites"; "work" (see `make_work`) where something else than learning is done.
+            host keeps states), "run" (what the run is called, see `owned`), "spec", "model" and "selection" (fields of
+            `LearnSpec`, `ModelSpec` and `Selection`), "num_satellites"; "work" (see `make_work`) where something else
+            than learning is done.
         body: Nothing.
     """
     return Host(peers, owned(header, os.environ))
@@ -62,6 +65,8 @@ SITE_STATES, SITE_IMAGES = "ORBITUNE_SITE_STATES", "ORBITUNE_SITE_IMAGES"
 
 def owned(header: Header, environment: Mapping[str, str]) -> Header:
     """The header as the owner of this machine allows it: own folders go before those that the driver names.
+
+    States of each run have a folder of their own in the owner's, so that no run goes on from those of another.
 
     Raises:
         RunError: The owner has set his folders, and the driver names code of its own.
@@ -77,10 +82,15 @@ def owned(header: Header, environment: Mapping[str, str]) -> Header:
         )
     found = dict(header)
     if states is not None:
-        found["folder"] = states
+        found["folder"] = str(Path(states) / _plain_name(str(header["run"])))
     if images is not None and header.get("selection", {}).get("folder") is not None:
         found["selection"] = header["selection"] | {"folder": images}
     return found
+
+
+def _plain_name(name: str) -> str:
+    """A name that the driver gives as that of one folder, which leads nowhere else."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "run"
 
 
 class Host:
@@ -165,6 +175,7 @@ class Host:
         return Reply({})
 
     def _status(self, header: Header, body: bytes) -> Reply:
+        self._states.settled = int(header.get("settled", self._states.settled))
         run = self._run
         return Reply(dict(NOTHING_YET) if run is None else run.status())
 

@@ -51,7 +51,6 @@ class Rounds:
         self._ends = Counter(due.node for due in self.dues)
         self._idle = {place for place, due in self._due.items() if not due.promised and not self._work_left[place]}
         for node, number in self._idle:
-            self._due[node, number].idle = True
             agenda.add(program.round_ends_s[number], partial(self._idle_until, node, number))
 
     @property

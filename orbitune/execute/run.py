@@ -187,7 +187,8 @@ class Run:
         program, work = self.program, self._work
         work.begin(program.first_round, program.ids, program.participants)
         for node in self._keepers:
-            if not self._states.has(node, program.first_round):
+            # Before the first round a state that is here already is of another run, or the same.
+            if program.first_round == 0 or not self._states.has(node, program.first_round):
                 self._states.write(node, program.first_round, work.save(node))
         sent = {key_of(task.node, task.payload) for task in program.part.activities if task.payload is not None}
         return [
@@ -282,7 +283,7 @@ class Run:
         self._inbox.put(lambda flow: flow.kept(due))
 
     def _keep(self, due: Due, rounds: int, state: bytes) -> None:
-        self._states.write(due.node, rounds, state, clear=not due.idle)
+        self._states.write(due.node, rounds, state)
         self._inbox.put(lambda flow: flow.kept(due))
 
 

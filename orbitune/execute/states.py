@@ -8,19 +8,28 @@ from pathlib import Path
 from orbitune.errors import RunError
 from orbitune.files import remove_leftovers, write_whole
 
-KEPT_ROUNDS = 3
-"""Rounds of which states are kept. Our choice: hosts that stream are at most one round apart, one more is being
-written, and one is to spare."""
+SPARE_ROUNDS = 1
+"""Rounds before the last one settled of which states are kept as well: where a fault leaves nothing but the delivery,
+the last round is repeated."""
 
 
 class States:
-    """A folder with a file for each node and round; written whole or not at all."""
+    """A folder with a file for each node and round; written whole or not at all.
+
+    What it costs: the states of all nodes of a host, each as large as what it trains with the memory of the optimiser
+    (AdamW: three times what it trains). There are those of the last round settled, of the one before it, and of all
+    rounds that are ahead of the driver: one or two as a rule, all that are left where the driver stalls for so long.
+
+    Attributes:
+        settled: Whole rounds whose outcome the driver has, so that nobody asks for states before them any more.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.settled = 0
 
-    def write(self, node: int, rounds: int, state: bytes, clear: bool = True) -> None:
-        """Keep the state of a node after so many whole rounds, and with `clear` only those of the last few.
+    def write(self, node: int, rounds: int, state: bytes) -> None:
+        """Keep the state of a node after so many whole rounds, and remove those that are settled.
 
         Raises:
             RunError: It cannot be written.
@@ -29,8 +38,8 @@ class States:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, state)
-            for old in self._rounds(node) if clear else ():
-                if old <= rounds - KEPT_ROUNDS:
+            for old in self._rounds(node):
+                if old < self.settled - SPARE_ROUNDS:
                     self._path(node, old).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error}; make room or choose another run folder") from error

@@ -53,15 +53,11 @@ class Task:
 
 @dataclass(eq=False, slots=True)
 class Due:
-    """What a node is promised with the end of one round of the plan; of the round after the last, with delivery.
-
-    `idle` says that the node neither computes in this round nor is promised anything.
-    """
+    """What a node is promised with the end of one round of the plan; of the round after the last, with delivery."""
 
     node: int
     round: int
     promised: list[Payload] = field(default_factory=list)
-    idle: bool = False
     lacks: int = 0
     ready_s: float = 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -54,14 +54,17 @@ class Members:
 
     Args:
         root: Where hosts keep the states of their nodes; each makes it on its own machine.
+        run: What the run is called, where a machine's owner has a folder of his own for states.
     """
 
-    def __init__(self, engine: Engine, nodes_of: Mapping[str, tuple[int, ...]], training: Training, root: Path) -> None:
+    def __init__(
+        self, engine: Engine, nodes_of: Mapping[str, tuple[int, ...]], training: Training, root: Path, run: str
+    ) -> None:
         self.engine = engine
         self.nodes_of = dict(nodes_of)
         self.offsets_s: dict[str, float] = {}
         self._training = training
-        self._root = root
+        self._root, self._run = root, run
         self._pool = ThreadPoolExecutor(max_workers=len(self.nodes_of), thread_name_prefix="members")
 
     @property
@@ -70,15 +73,27 @@ class Members:
         return {node: host for host, nodes in self.nodes_of.items() for node in nodes}
 
     def place(self, hosts: Sequence[str]) -> None:
-        """Start hosts, all at once, and compare their clocks.
+        """Start hosts, all at once, and compare their clocks; one that lives needs no start.
 
         Raises:
             RunError: One of them cannot be started.
         """
-        for started in [self._pool.submit(self._place, host) for host in hosts]:
-            started.result()
+        started = [self._pool.submit(self.place_one, host) for host in hosts]
+        wait(started)  # whoever tries again finds nobody half started
+        for one in started:
+            one.result()
 
-    def _place(self, host: str) -> None:
+    def place_one(self, host: str) -> None:
+        """As `place`; also beside calls to others, and when all is closed.
+
+        Raises:
+            RunError: It cannot be started.
+        """
+        if not self.engine.alive(host):
+            self.engine.place(host, FACTORY, self._header(host))
+        self.offsets_s[host] = self._offset_s(host)
+
+    def _header(self, host: str) -> Header:
         training = self._training
         selection = asdict(training.selection)
         folder = training.selection.folder
@@ -86,13 +101,13 @@ class Members:
             "nodes": list(self.nodes_of[host]),
             "host_of": {str(node): name for node, name in self.host_of.items()},
             "folder": str(self._root.resolve()),  # a host has another working folder
+            "run": self._run,
             "spec": asdict(training.spec),
             "model": asdict(training.model),
             "selection": selection | {"folder": None if folder is None else str(folder.resolve())},
             "num_satellites": training.num_satellites,
         }
-        self.engine.place(host, FACTORY, _plain(header))
-        self.offsets_s[host] = self._offset_s(host)
+        return _plain(header)
 
     def _offset_s(self, host: str) -> float:
         """Cristian's algorithm (Distributed Computing 3, 1989): the reply is of the middle of the round trip."""

@@ -150,8 +150,9 @@ def _joined(attempts: Sequence[Attempted]) -> Timeline:
     last = attempts[-1].executed
     activities = tuple(activity for one in attempts for activity in one.executed.activities)
     spans = []
-    for one, following in zip(attempts, [*attempts[1:], None], strict=True):
-        until_s = min(span.start_s for span in following.executed.spans) if following else inf
+    for number, one in enumerate(attempts):
+        later = (span.start_s for following in attempts[number + 1 :] for span in following.executed.spans)
+        until_s = min(later, default=inf)
         own = (span for span in one.executed.spans if span.start_s < until_s)
         spans += [replace(span, end_s=min(span.end_s, until_s)) for span in own]
     return replace(last, activities=activities, spans=tuple(spans), initial=attempts[0].executed.initial)

@@ -12,6 +12,7 @@ from orbitune.errors import InputError, RunError
 from orbitune.experiment import Request as TrainRequest
 from orbitune.experiment import sky, trainings
 from orbitune.experiment import start as start_run
+from orbitune.launch.ledger import alone
 from orbitune.launch.members import Members, sites_of
 from orbitune.launch.outcome import OUTCOME, write_outcome
 from orbitune.launch.state import FILE as STATE
@@ -49,7 +50,7 @@ def resumed(path: Path, engine: str | None, address: str | None, places: Mapping
     """A run to go on with, on another engine or elsewhere if one is named; then with these places, or none.
 
     Raises:
-        RunError: The folder holds no real run, or one that is finished.
+        RunError: The folder holds no real run, or one that is finished or under way.
     """
     run = RunFolder.open(path)
     request = requested(run)
@@ -60,7 +61,8 @@ def resumed(path: Path, engine: str | None, address: str | None, places: Mapping
     if address:
         request = replace(request, address=address, places={})
     changed = replace(request, places=dict(places or request.places))
-    run.write_json(REQUEST, asdict(changed))
+    with alone(run):
+        run.write_json(REQUEST, asdict(changed))
     return run
 
 
@@ -90,6 +92,11 @@ def execute(run: RunFolder, heard: Callable[[Watched], None], check_weights: boo
         PlanError, InputError, MissingExtra, RunError: It cannot be done; what is done is kept.
         KeyboardInterrupt: As it came; the run can be resumed.
     """
+    with alone(run):
+        return _execute(run, heard, check_weights)
+
+
+def _execute(run: RunFolder, heard: Callable[[Watched], None], check_weights: bool) -> Row:
     mission = prepare(load(run.path / "scenario.toml"))
     request = requested(run)
     if not run.has("contacts.json"):
@@ -124,7 +131,7 @@ def _planned(mission: Mission, name: str, run: RunFolder) -> Planned:
 def _members(run: RunFolder, mission: Mission, planned: Planned, request: Request) -> Members:
     nodes_of = sites_of(mission.system.nodes, request.sites)
     (training,) = trainings(mission, planned, run, random_start=False)
-    return Members(_engine(run, request, tuple(nodes_of)), nodes_of, training, run.path / "nodes")
+    return Members(_engine(run, request, tuple(nodes_of)), nodes_of, training, run.path / "nodes", run.path.name)
 
 
 def _engine(run: RunFolder, request: Request, hosts: tuple[str, ...]) -> Engine:

@@ -50,6 +50,8 @@ class State:
         call_s: Real seconds that a call without work takes.
         wall_s: Real seconds so far.
         finished: Whether everything is delivered.
+        repeated: The last round as it was, while it is repeated for the delivery after it: "attempt", "satellites",
+            "end_s".
     """
 
     satellites: list[int]
@@ -64,6 +66,7 @@ class State:
     call_s: float = 0.0
     wall_s: float = 0.0
     finished: bool = False
+    repeated: dict[str, Any] | None = None
 
     def save(self, run: RunFolder) -> None:
         """Write it down."""
@@ -83,6 +86,20 @@ class State:
             raise RunError(f"{run.path / FILE} is damaged: {error}; start a new run") from error
         state.gone = [(source, target) for source, target in state.gone]
         return state
+
+    def repeat_last(self) -> None:
+        """The last round is to be done again, for its delivery."""
+        self.rounds_done -= 1
+        satellites, end_s = self.participation.pop(), self.round_ends_s.pop()
+        self.repeated = {"attempt": self.attempt, "satellites": satellites, "end_s": end_s}
+
+    def keep_last(self) -> None:
+        """The last round cannot be done again: it counts as it was, and no attempt after it does."""
+        assert self.repeated is not None, "a round is being repeated"
+        self.rounds_done += 1
+        self.participation.append(self.repeated["satellites"])
+        self.round_ends_s.append(self.repeated["end_s"])
+        self.attempt, self.repeated = self.repeated["attempt"], None
 
     def happened(self, run: RunFolder, sim_s: float, what: str) -> None:
         """Note an event."""

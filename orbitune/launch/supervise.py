@@ -7,20 +7,21 @@ carry the number of the attempt, so nothing of an old one is counted in a new on
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from orbitune.engine.protocol import CallFailed, Header, Reply, TimedOut, Unreachable
-from orbitune.errors import RunError
+from orbitune.errors import PlanError, RunError
 from orbitune.execute.program import programs, translated
-from orbitune.launch.members import GROUND, Members
+from orbitune.launch.faults import Absent, Fault, lost_links, started_again
+from orbitune.launch.ledger import Ledger
+from orbitune.launch.members import Members
 from orbitune.launch.state import Request, State
 from orbitune.mission import Mission
 from orbitune.plans import Planned, plan_method
-from orbitune.replan import Link, node_ids, rest_of
+from orbitune.replan import node_ids, rest_of
 from orbitune.runs import RunFolder
 
 POLL_S = 0.5
@@ -33,8 +34,6 @@ milliseconds, on a busy machine tenths of a second."""
 SECOND_TRY_S = 10.0
 """Real seconds before a lost host is started a second time. Our choice: a process that is being restarted by whoever
 watches over it is back within seconds."""
-
-WAIT = "wait"
 
 EXECUTED_ROWS = "executed-rows.jsonl"
 """What hosts told of activities that are over, in a method's folder of the run."""
@@ -67,23 +66,6 @@ class Attempt:
         return self.start_s + self.planned.timeline.time_s
 
 
-@dataclass
-class Fault:
-    """Why an attempt ended early."""
-
-    hosts: list[str] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    returned: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.hosts or self.links or self.returned)
-
-    def words(self) -> str:
-        """What happened, for the run folder."""
-        said = [f"lost {host}" for host in self.hosts] + [f"{host} is back" for host in self.returned]
-        return "; ".join([*said, *(f"link {source} to {target} is gone" for source, target in self.links)])
-
-
 class Supervisor:
     """One real run from its state to its end."""
 
@@ -109,8 +91,8 @@ class Supervisor:
         self._began_s = time.time()
         self._before_s = state.wall_s
         self._decided_s = self._ready_s = 0.0
-        self._out: set[str] = set()
-        self._back: list[str] = []
+        self._ledger = Ledger(run.path / "methods" / request.method, EXECUTED_ROWS)
+        self._absent = Absent(run, members)
         self._behind: set[str] = set()
 
     # -- the clock -----------------------------------------------------------------------------------------------
@@ -122,7 +104,7 @@ class Supervisor:
     @property
     def hosts(self) -> list[str]:
         """Those that take part now."""
-        return [host for host in self.members.nodes_of if host not in self._out]
+        return [host for host in self.members.nodes_of if host not in self._absent.out]
 
     # -- the whole run -------------------------------------------------------------------------------------------
 
@@ -133,31 +115,52 @@ class Supervisor:
             RunError: The training diverged, a host cannot be started again, or something is broken.
             PlanError: The rest cannot be planned with what is left.
         """
+        try:
+            self._carry_out()
+        finally:
+            self._absent.close()
+
+    def _carry_out(self) -> None:
         self.members.place(self.hosts)
         self.state.call_s = self.members.call_s()
         self._epoch_s = time.time() + LEAD_S - self.state.sim_s / self.request.time_scale
         if self.state.attempt:
-            self._restore(self.hosts)
+            self._take_back(self._left_out_before())
+            self._go_back()
         while not self.state.finished:
             try:
-                self._go(self._plan())
-                fault = self._watch()
-                if fault:
-                    self._answer(fault)
+                attempt = self._plan()
+                if attempt is not None:
+                    self._go(attempt)
+                    if fault := self._watch():
+                        self._answer(fault)
             except (Unreachable, TimedOut):  # between two looks, or while a fault was answered
                 self._answer(Fault(hosts=list(self.members.ask(self.hosts, "status", {}).failed)))
             self._note_progress()
 
-    def _plan(self) -> Attempt:
-        """The first plan as it is; afterwards, what is left of it from a moment on that is still to come."""
+    def _plan(self) -> Attempt | None:
+        """The first plan as it is; afterwards, what is left of it from a moment on that is still to come.
+
+        None where nothing but the delivery is left and cannot be planned any more: then the run ends without it.
+        """
         self._decided_s = time.time()
         if self.state.attempt == 0:
             return Attempt(self.planned, 0.0, tuple(range(len(self.mission.system.nodes))))
         start_s = self.now_s() + (2 * self._ready_s + LEAD_S) * self.request.time_scale
+        try:
+            return self._rest(start_s)
+        except PlanError as error:
+            if self.state.repeated is None or not self.state.satellites:
+                raise
+            self._end_undelivered(str(error))
+            return None
+
+    def _rest(self, start_s: float) -> Attempt:
         state = self.state
-        rest = rest_of(
-            self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded=not self._behind
-        )
+        # Before the first average nobody knows how far deployment had come: it is done again.
+        deployed = state.rounds_done > 0 or self.mission.scenario.method.preloaded
+        preloaded = deployed and not self._behind
+        rest = rest_of(self.mission, state.satellites, state.gone, start_s, state.rounds_done, preloaded)
         planned = plan_method(rest, self.request.method)
         return Attempt(planned, start_s, node_ids(self.mission, rest))
 
@@ -166,7 +169,7 @@ class Supervisor:
         state.attempt += 1
         self.attempts[state.attempt] = attempt
         self._write_down(attempt)
-        host_of = {node: host for node, host in self.members.host_of.items() if host not in self._out}
+        host_of = {node: host for node, host in self.members.host_of.items() if host not in self._absent.out}
         parts = programs(
             planned.timeline,
             planned.job.system,
@@ -203,18 +206,19 @@ class Supervisor:
         end_s = self.attempts[self.state.attempt].end_s
         while True:
             time.sleep(POLL_S)
-            answers = self.members.ask(self.hosts, "status", {})
+            answers = self.members.ask(self.hosts, "status", {"settled": self.state.rounds_done})
             self._refuse_errors(answers.failed, answers.replies)
             self._count_overruns(answers.replies.values())
-            fault = Fault(hosts=list(answers.failed), links=_lost_links(answers.replies.values()))
+            fault = Fault(hosts=list(answers.failed), links=lost_links(answers.replies.values()))
             if fault:
                 return fault
             self._write_executed(self.members.ask(self.hosts, "executed", {}).replies)
             rounds = min(int(reply.header["rounds"]) for reply in answers.replies.values())
             if rounds > self.state.rounds_done:
                 self._rounds_done(rounds)
-                if self._back:
-                    return Fault(returned=self._back.copy())
+                back = self._absent.back()
+                if back and rounds < self.rounds:  # after the last one there is nothing to take part in
+                    return Fault(returned=back)
             done, total = (
                 sum(int(reply.header[key]) for reply in answers.replies.values()) for key in ("done", "total")
             )
@@ -222,7 +226,7 @@ class Supervisor:
             self.heard(Watched(self.now_s(), end_s, rounds, self._wall_s(), done, total, waiting))
             if done == total:
                 self._write_executed(self.members.ask(self.hosts, "executed", {}).replies)
-                self.state.finished = True
+                self._end()
                 return Fault()
 
     def _refuse_errors(self, failed: dict[str, RunError], replies: dict[str, Reply]) -> None:
@@ -243,10 +247,7 @@ class Supervisor:
         self.state.overruns += sum(took_s - planned_s > least_s for _, planned_s, took_s in told)
 
     def _write_executed(self, replies: dict[str, Reply]) -> None:
-        path = self.run.path / "methods" / self.request.method / EXECUTED_ROWS
-        with path.open("ab") as file:
-            for reply in replies.values():
-                file.write(reply.body)
+        self._ledger.add_rows(reply.body for reply in replies.values())
 
     def _rounds_done(self, rounds: int) -> None:
         """Rounds that everybody has finished: who took part, and the states to start again from."""
@@ -256,7 +257,7 @@ class Supervisor:
             self._keep_states(done, members[0])
             state.participation.append(members)
             state.round_ends_s.append(self.now_s())
-            state.rounds_done = done
+            state.rounds_done, state.repeated = done, None
         self._note_progress()
 
     def _keep_states(self, rounds: int, satellite: int) -> None:
@@ -264,12 +265,7 @@ class Supervisor:
         for role, node in (("satellite", satellite), ("server", self.mission.system.nodes.server)):
             host = self.members.host_of[node]
             reply = self.members.must({host: ({"node": node, "round": rounds}, b"")}, "export")[host]
-            path = self._kept(rounds, role)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(reply.body)
-
-    def _kept(self, rounds: int, role: str) -> Path:
-        return self.run.path / "methods" / self.request.method / "rounds" / f"round-{rounds:04d}-{role}.safetensors"
+            self._ledger.keep(rounds, role, reply.body)
 
     def _note_progress(self) -> None:
         self.state.sim_s, self.state.wall_s = self.now_s(), self._wall_s()
@@ -277,6 +273,39 @@ class Supervisor:
 
     def _wall_s(self) -> float:
         return self._before_s + time.time() - self._began_s
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the run has."""
+        return self.planned.timeline.rounds
+
+    def _end(self) -> None:
+        """All that was planned is done; where a plan made on the way had no time for all, that is said."""
+        self.state.finished = True
+        stopped = self.attempts[self.state.attempt].planned.timeline.stopped
+        if stopped and not self.planned.timeline.stopped:
+            self.state.happened(self.run, self.now_s(), f"not all could be done: {stopped}")
+
+    def _step_back(self) -> None:
+        """Where all rounds are done, see to what was to be delivered; a delivery alone cannot be planned.
+
+        The last round is repeated with its delivery. Where nothing is sent to deliver, the run is finished.
+        """
+        state = self.state
+        if state.rounds_done < self.rounds:
+            return
+        if all(activity.phase != "deliver" for activity in self.planned.timeline.activities):
+            state.finished = True
+            return
+        state.repeat_last()
+
+    def _end_undelivered(self, why: str) -> None:
+        """The last round, which was to be repeated for its delivery, counts as it was."""
+        self.state.keep_last()
+        self.state.finished = True
+        self.state.happened(self.run, self.now_s(), f"all rounds are done, but the weights were not delivered: {why}")
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -288,11 +317,12 @@ class Supervisor:
         self.state.gone += fault.links
         again = started_again(fault.hosts, self.mission.scenario.train.lost_satellites)
         for host in fault.hosts:
-            self.members.engine.kill(host)  # it may hang and still answer later
+            with contextlib.suppress(RunError):  # another owner's site, which its own script starts again
+                self.members.engine.kill(host)  # it may hang and still answer later
         self._place_again(again)
         self._leave_out([host for host in fault.hosts if host not in again])
         self._take_back(fault.returned)
-        self._restore(self.hosts)
+        self._go_back()
 
     def _place_again(self, hosts: list[str]) -> None:
         """Start lost hosts; a second time where the first fails, for the machine itself may be coming back.
@@ -305,54 +335,56 @@ class Supervisor:
         except RunError as error:
             self.run.event("a host could not be started, trying again", reason=str(error))
             time.sleep(SECOND_TRY_S)
-            self.members.place([host for host in hosts if not self.members.engine.alive(host)])
+            self.members.place(hosts)
 
     def _leave_out(self, hosts: list[str]) -> None:
         for host in hosts:
-            self._out.add(host)
-            lost = set(self.members.nodes_of[host])
+            lost = self._satellites_of(host)
             self.state.satellites = [one for one in self.state.satellites if one not in lost]
-            threading.Thread(target=self._bring_back, args=(host,), name=f"back-{host}", daemon=True).start()
+            self._absent.add(host)
 
-    def _bring_back(self, host: str) -> None:
-        """Start a lost host again, beside the run; one that cannot be started stays out."""
-        try:
-            self.members.place([host])
-        except RunError as error:
-            self.run.event(f"{host} stays out", reason=str(error))
-            return
-        self._back.append(host)
-
-    def _take_back(self, hosts: list[str]) -> None:
+    def _take_back(self, hosts: Iterable[str]) -> None:
         for host in hosts:
-            self._back.remove(host)
             self._behind.add(host)
-            self._out.discard(host)
-            back = [node for node in self.members.nodes_of[host] if node in self.mission.system.nodes.satellites]
-            self.state.satellites = sorted({*self.state.satellites, *back})
+            self._absent.remove(host)
+            self.state.satellites = sorted({*self.state.satellites, *self._satellites_of(host)})
+
+    def _satellites_of(self, host: str) -> set[int]:
+        return {node for node in self.members.nodes_of[host] if node in self.mission.system.nodes.satellites}
+
+    def _left_out_before(self) -> list[str]:
+        """Hosts that were left out when the run was stopped; they have been started with the others."""
+        back = [host for host in self.hosts if not self._satellites_of(host) <= set(self.state.satellites)]
+        if back:
+            self.state.happened(self.run, self.state.sim_s, Fault(returned=back).words())
+        return back
+
+    def _go_back(self) -> None:
+        """Everybody to the state after the last whole round that need not be repeated."""
+        self._step_back()
+        if not self.state.finished:
+            self._restore(self.hosts)
+        self._note_progress()
 
     def _restore(self, hosts: Iterable[str]) -> None:
-        """Everybody to the state after the last whole round; who has not kept it is given it."""
+        """Everybody to the state after the last whole round.
+
+        Who has not kept it is given it, and so is who was left out: what it has kept of that round may be of an attempt
+        in which it took part, and that was repeated without it.
+        """
         rounds = self.state.rounds_done
         answers = self.members.ask(list(hosts), "restore", {"round": rounds})
-        for host, error in answers.failed.items():
+        for error in answers.failed.values():
             if not isinstance(error, CallFailed) or rounds == 0:
                 raise error
-            self._give_state(host, rounds)
+        if rounds:
+            for host in {*answers.failed, *self._behind}:
+                self._give_state(host, rounds)
 
     def _give_state(self, host: str, rounds: int) -> None:
         for node in self.members.nodes_of[host]:
             if node in self.mission.system.nodes.stations:
                 continue
             role = "server" if node == self.mission.system.nodes.server else "satellite"
-            body = self._kept(rounds, role).read_bytes()
+            body = self._ledger.kept(rounds, role)
             self.members.must({host: ({"node": node, "round": rounds}, body)}, "import")
-
-
-def started_again(hosts: Sequence[str], lost_satellites: str) -> list[str]:
-    """Which lost hosts a run waits for; it goes on without the others."""
-    return [host for host in hosts if lost_satellites == WAIT or host == GROUND]
-
-
-def _lost_links(replies: Iterable[Reply]) -> list[Link]:
-    return [(int(node), int(peer)) for reply in replies for node, peer in reply.header["lost"]]

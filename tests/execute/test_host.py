@@ -152,6 +152,32 @@ def test_what_fails_inside_is_told(tmp_path: Path) -> None:
         assert any("no sums today" in str(one["error"]) for one in hosts.watch())
 
 
+def test_states_of_another_run_are_not_begun_with(tmp_path: Path) -> None:
+    timeline, system = plan("collaborative")
+    stale = tmp_path / "plane-0" / "node-3.round-00000"
+    stale.parent.mkdir()
+    stale.write_bytes(b"[9]")
+    with crew(system, tmp_path) as hosts:
+        for host, part in programs(timeline, system, hosts.host_of, 1).items():
+            hosts.call(host, "program", part.to_bytes(), attempt=1)
+        assert stale.read_bytes() == b"[]"
+        hosts.call("plane-0", "restore", round=0)
+        assert hosts.engine.call("plane-0", "weights", {"node": 3}).body == b"[]"
+
+
+def test_states_that_the_driver_does_not_have_yet_are_kept(tmp_path: Path) -> None:
+    _, system = plan("collaborative")
+    with crew(system, tmp_path) as hosts:
+        for done in range(9):
+            hosts.call("plane-0", "import", b"[]", node=4, round=done)
+            if done == 6:
+                assert hosts.engine.call("plane-0", "export", {"node": 4, "round": 1}).body == b"[]"
+                hosts.call("plane-0", "status", settled=5)
+                hosts.call("plane-0", "status")
+        # The last one settled, the one before it, which is repeated where only the delivery is left, and all later.
+        assert [int(path.name[-5:]) for path in sorted((tmp_path / "plane-0").glob("node-4.*"))] == [4, 5, 6, 7, 8]
+
+
 def test_states_travel_to_who_lacks_them(tmp_path: Path) -> None:
     _, system = plan("collaborative")
     with crew(system, tmp_path) as hosts:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orbitune.errors import RunError
 from orbitune.execute.host import SITE_IMAGES, SITE_STATES, owned
 
-ASKED = {"folder": "/run/nodes", "model": {"name": "galileo-nano"}, "selection": {"folder": "/driver/images"}}
+ASKED = {
+    "folder": "/runs/one/nodes",
+    "run": "one",
+    "model": {"name": "galileo-nano"},
+    "selection": {"folder": "/driver/images"},
+}
 
 
 def test_without_an_owner_the_driver_says() -> None:
@@ -16,7 +23,15 @@ def test_without_an_owner_the_driver_says() -> None:
 
 def test_own_folders_go_first() -> None:
     found = owned(ASKED, {SITE_STATES: "/own/states", SITE_IMAGES: "/own/images"})
-    assert (found["folder"], found["selection"]["folder"]) == ("/own/states", "/own/images")
+    assert (found["folder"], found["selection"]["folder"]) == ("/own/states/one", "/own/images")
+
+
+def test_runs_do_not_share_states_and_stay_in_the_owners_folder() -> None:
+    folders = [
+        owned(ASKED | {"run": run}, {SITE_STATES: "/own"})["folder"] for run in ("a-1", "b-1", "../b", "..", "/")
+    ]
+    assert len(set(folders)) == 5
+    assert {str(Path(folder).resolve().parent) for folder in folders} == {"/own"}
 
 
 def test_shipped_images_need_no_folder() -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from orbitune.errors import PlanError
 from orbitune.experiment import trainings
-from orbitune.launch.supervise import started_again
+from orbitune.launch.faults import started_again
 from orbitune.links.exchange import csv_text
 from orbitune.links.overview import overview
 from orbitune.mission import prepare, profile_of
