@@ -71,18 +71,20 @@ def launch(
     Writes what was executed beside what was planned: launch.json, compare.json and report.html.
     """
     from orbitune.cli import console
-    from orbitune.launch.run import execute
+    from orbitune.launch.run import execute, requested
     from orbitune.report.page import write_report
 
     run = _run(scenario, sets, (engine, address, time_scale, sites, _places(places)), root, resume)
+    if requested(run).address:  # Ray ends this process, without a word, a minute after its cluster's head was lost
+        click.echo(f"run folder: {run.path}; should this end early, go on with: {_go_on(run)}", err=True)
     try:
         with console.one_line(as_json) as say:
             content = execute(run, lambda now: say(_standing(now), now.done == now.total), check_weights)
     except KeyboardInterrupt:
-        click.echo(f"\nstopped; nothing is lost. Go on with: orbitune launch --resume {run.path}", err=True)
+        click.echo(f"\nstopped; nothing is lost. Go on with: {_go_on(run)}", err=True)
         sys.exit(130)
     except RunError as error:
-        raise RunError(f"{error}; what is done is kept. Go on with: orbitune launch --resume {run.path}") from error
+        raise RunError(f"{error}; what is done is kept. Go on with: {_go_on(run)}") from error
     page = write_report(run)
     console.show(content | {"run": str(run.path)}, as_json, _table)
     if not as_json:
@@ -109,6 +111,10 @@ def _run(
         raise InputError("no scenario given; give a .toml file or a preset (orbitune new --list)")
     loaded = load(scenario, sets)
     return start(loaded, Request(loaded.method.name, engine or "local", address or "", time_scale, sites, places), root)
+
+
+def _go_on(run: RunFolder) -> str:
+    return f"orbitune launch --resume {run.path}"
 
 
 def _places(written: Sequence[str]) -> dict[str, str]:

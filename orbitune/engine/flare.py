@@ -25,7 +25,7 @@ from pathlib import Path
 
 from orbitune.engine.calls import check_name, pack
 from orbitune.engine.flare_calls import Calls
-from orbitune.engine.flare_kits import check_installed, keep_inside, provision
+from orbitune.engine.flare_kits import ANY, check_installed, keep_inside, provision
 from orbitune.engine.flare_processes import end, free_port, last_lines, start, wait_for_port
 from orbitune.engine.protocol import DRIVER, Header, Reply, TimedOut, Unreachable
 from orbitune.errors import RunError
@@ -43,7 +43,8 @@ class FlareEngine:
         members: Sites to start on this machine at once; others are added when they are placed.
         address: The driver's kit of a federation that its owners run, as `provision` wrote it. Nothing is started
             then, and `workspace` and `members` are not used. None: on this machine.
-        factories: Worker factories which the sites on this machine accept besides those of Orbitune.
+        factories: Functions which the sites on this machine run besides those of Orbitune, as `flare_site.Site` takes
+            them; by default all, since these sites belong to whoever starts them.
 
     Raises:
         InputError, MissingExtra, RunError: See `provision` and `DriverCell`.
@@ -54,7 +55,7 @@ class FlareEngine:
         workspace: Path | str | None = None,
         members: Sequence[str] = (),
         address: Path | str | None = None,
-        factories: Sequence[str] = (),
+        factories: Sequence[str] = (ANY,),
     ) -> None:
         check_installed()
         from orbitune.engine.flare_driver import DriverCell

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from orbitune.engine.calls import Outcome, pack, reply_of
 from orbitune.engine.flare_answers import HOLD_S, NOBODY, PENDING, UNKNOWN_CALL, UNKNOWN_SESSION
-from orbitune.engine.flare_frames import peek, seal, unseal
+from orbitune.engine.flare_frames import peek, refuses, seal, unseal
 from orbitune.engine.protocol import Header, Reply, TimedOut, Unreachable
 from orbitune.errors import RunError
 
@@ -150,7 +150,7 @@ class Calls:
             hold_s = min(HOLD_S, call.left_s())
             data = seal(session.key, fields | {"hold_s": hold_s}, body)
             answer = self._ask(call, data, session, hold_s + SLACK_S + len(data) / SLOWEST_BYTES_PER_S)
-            kind, outcome = _read(session, answer, fields["number"])
+            kind, outcome = _read(session, answer, fields["number"], data)
             if kind == UNKNOWN_SESSION and sent:
                 raise Unreachable(f"{call.member} cannot be reached: it was started anew while it worked")
             if kind != PENDING:
@@ -168,35 +168,42 @@ class Calls:
         """
         asked = _in_background(self._send, call.member, data, limit_s)
         probe: Future[bytes] | None = None
+        look = b""
         probed_s = time.monotonic()
         while not asked.done():
             wait({asked, probe or asked}, min(STEP_S, call.left_s()), FIRST_COMPLETED)
             if self._closed.is_set() or self._ended(call.member):
                 raise Unreachable(f"{call.member} cannot be reached: it has been ended, or this engine has")
             if probe is not None and probe.done():
-                _check_probe(call.member, probe)
+                _check_probe(call.member, probe, look)
                 probe = None
             if probe is None and session is not None and time.monotonic() - probed_s > PROBE_S:
-                probed_s = time.monotonic()
-                probe = _in_background(self._send, call.member, session.probe(), SLACK_S)
+                probed_s, look = time.monotonic(), session.probe()
+                probe = _in_background(self._send, call.member, look, SLACK_S)
         with suppress(TimedOut):
             return asked.result()
         return None
 
 
-def _check_probe(member: str, probe: Future[bytes]) -> None:
+def _check_probe(member: str, probe: Future[bytes], look: bytes) -> None:
     """Raises Unreachable when a probe did not find the process that is working for us."""
     with suppress(TimedOut):  # it may be busy
-        if peek(probe.result()).get("kind") == UNKNOWN_SESSION:
+        if _is_unknown(peek(probe.result()), look):
             raise Unreachable(f"{member} cannot be reached: it was started anew")
 
 
-def _read(session: _Session, answer: bytes | None, number: int) -> tuple[str, Outcome | None]:
-    """The kind of an answer, and the outcome in it. One that never came, or is not believed, is as if "pending"."""
+def _is_unknown(said: dict[str, Any], data: bytes) -> bool:
+    """Whether an answer says that the session of a frame is unknown, and comes from somebody who has read the frame."""
+    return said.get("kind") == UNKNOWN_SESSION and refuses(said, data)
+
+
+def _read(session: _Session, answer: bytes | None, number: int, data: bytes) -> tuple[str, Outcome | None]:
+    """The kind of an answer to a frame, and the outcome in it. One that never came, or is not believed, is as if
+    "pending"."""
     try:
         if answer is None:
             return PENDING, None
-        if peek(answer).get("kind") == UNKNOWN_SESSION:
+        if _is_unknown(peek(answer), data):
             return UNKNOWN_SESSION, None
         fields, body = unseal(session.key, answer)
     except RunError:

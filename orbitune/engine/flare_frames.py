@@ -104,6 +104,16 @@ def _signature(key: bytes, *parts: bytes | memoryview) -> bytes:
     return signature.digest()
 
 
+def refusal(data: bytes) -> dict[str, str]:
+    """What says of a frame that it was read, to whoever sent it: its signature, which the server does not see."""
+    return {"refused": data[-32:].hex()}
+
+
+def refuses(answer: dict[str, Any], data: bytes) -> bool:
+    """Whether an answer comes from somebody who has read this frame."""
+    return hmac.compare_digest(str(answer.get("refused")).encode(), data[-32:].hex().encode())
+
+
 class Numbers:
     """Which numbers of a sender have been there."""
 

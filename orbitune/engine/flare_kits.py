@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,13 @@ from orbitune.errors import InputError, MissingExtra
 
 PORT = 8002
 """Port of the server, if none is asked for: FLARE's own default."""
+
+ANY = "*"
+"""Among the functions that a site runs for the driver: whatever it names. For sites that belong to the driver."""
+
+HOST = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+"""What FLARE takes for a server's name (its `name_check`), no longer than a certificate's common name may be (RFC 5280,
+ub-common-name)."""
 
 PROJECT = "orbitune"
 AUTHORITY = "authority"
@@ -49,7 +57,7 @@ def provision(
         server_host: Name or address under which the sites reach the server. With "localhost" or 127.0.0.1 the
             server listens on the loopback alone, otherwise on all addresses of its machine.
         port: Port of the server.
-        factories: Factories that the sites accept besides those of Orbitune.
+        factories: Functions that the driver may name to the sites besides those of Orbitune, see `flare_site.Site`.
         scheme: "tcp" or "grpc".
 
     Returns:
@@ -77,6 +85,11 @@ def check_names(names: Sequence[str], server_host: str) -> None:
     Raises:
         InputError: There are some.
     """
+    if not HOST.fullmatch(server_host) or server_host == DRIVER:
+        raise InputError(
+            f"server {server_host!r}: write the name of its machine as the sites reach it, or its IPv4 address, such "
+            f"as relay.example.org or 10.0.0.3: letters, digits, - and dots, at most 64, and not {DRIVER!r}"
+        )
     taken = {DRIVER, "server", AUTHORITY, server_host}
     for name in names:
         if not NAME.fullmatch(name) or name in taken:

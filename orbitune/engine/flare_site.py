@@ -1,8 +1,8 @@
 """What runs in the FLARE client process of a site: one worker, made when the driver asks for it.
 
 FLARE loads `Site` as a component of the site's own `local/resources.json`, which its owner can read and change. The
-site takes no code from anybody: the driver names a factory, and only those of Orbitune itself are taken, and those
-that the owner wrote into that file.
+site takes no code from anybody: the driver names a factory, and functions for it to import, and only those are taken
+that `OURS` lists, or the owner in that file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from nvflare.apis.fl_context import FLContext
 from orbitune.engine.calls import Outcome, answer, pack, unpack
 from orbitune.engine.flare_answers import Answers
 from orbitune.engine.flare_calls import Calls
+from orbitune.engine.flare_kits import ANY
 from orbitune.engine.flare_link import Link
 from orbitune.engine.flare_processes import TETHER
 from orbitune.engine.protocol import DRIVER, Header, Reply, Worker, make_worker
 from orbitune.errors import RunError
+
+OURS = ("orbitune.execute.host:make_host", "orbitune.learn.nodes:make_work")
+"""What every site runs for the driver: the worker of a launch, and its learning. Not all that Orbitune has: other
+workers of it import what a call names."""
 
 
 class SitePeers:
@@ -65,11 +70,12 @@ class Host:
 
     def _place(self, header: Header, body: bytes) -> None:
         factory, owner = str(header["factory"]), str(header["owner"])
-        if not allowed(factory, self._factories):
-            raise RunError(
-                f"{self._peers.name} does not run {factory}: it takes factories of orbitune and those named under "
-                f"'factories' in its local/resources.json, which are {', '.join(self._factories) or 'none'}"
-            )
+        for function in (factory, *named_in(header["header"])):
+            if not allowed(function, self._factories):
+                raise RunError(
+                    f"{self._peers.name} does not run {function}: it takes {', '.join(OURS)} and what its owner names "
+                    f"under 'factories' in its local/resources.json, which is {', '.join(self._factories) or 'nothing'}"
+                )
         with self._lock:
             if self._worker is not None and self._owner == owner:
                 raise RunError(f"{self._peers.name} has a living worker")
@@ -88,16 +94,27 @@ class Host:
             worker.close()
 
 
-def allowed(factory: str, named: tuple[str, ...]) -> bool:
-    """Whether a site takes a factory: one of Orbitune, or one that its owner names."""
-    return factory.partition(":")[0].split(".")[0] == "orbitune" or factory in named
+def named_in(header: Header) -> list[str]:
+    """Functions, as "package.module:function", that a factory's header makes it import: see "work" in
+    `orbitune.execute.work`, and the source of a model in `orbitune.learn.model_spec`."""
+    found = [str(header["work"])] if "work" in header else []
+    model = header.get("model")
+    if isinstance(model, dict) and model.get("name") == "module":
+        found.append(str(model.get("source")))
+    return found
+
+
+def allowed(function: str, named: tuple[str, ...]) -> bool:
+    """Whether a site runs a function: one of `OURS`, or one that its owner names."""
+    return function in OURS or function in named or ANY in named
 
 
 class Site(FLComponent):  # type: ignore[misc] # FLARE ships no types
     """The component that makes a FLARE client a member.
 
     Args:
-        factories: Further factories, as "package.module:function", that the owner of this site lets the driver use.
+        factories: Further functions, as "package.module:function", that the owner of this site lets the driver name,
+            as a factory or in the header for one; `ANY` lets it name all.
     """
 
     def __init__(self, factories: list[str] | None = None) -> None:

@@ -36,9 +36,11 @@ class Cluster:
 
     def close(self) -> None:
         """End what was started here, or only leave."""
-        self.ray.shutdown()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.ray.shutdown()
+        finally:
+            if self.folder is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def load_ray() -> Any:
@@ -51,11 +53,34 @@ def load_ray() -> Any:
     # Ray makes its workers give way to everything else on the machine (nice 15); real runs have a pace to keep.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        return import_module("ray")
+        with _no_cluster_unasked():
+            return import_module("ray")
     except ImportError:
         raise MissingExtra(
             "the engine ray needs Ray: pip install 'orbitune[ray]', or choose the engine local, which needs nothing"
         ) from None
+
+
+AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
+
+
+@contextmanager
+def _no_cluster_unasked() -> Iterator[None]:
+    """Import Ray so that a request without a cluster is an error: by default it starts a new cluster, and when that is
+    gone in its turn, Ray ends the process.
+
+    Ray reads the switch once, while it is imported (ray/_private/auto_init_hook.py, of 2.60). So a program that has
+    imported Ray before us, or has set the switch itself, keeps what it has. One that imports Ray after us and calls no
+    ray.init() gets Ray's own error, which says to call it. Processes that this one starts do not inherit the switch.
+    """
+    if AUTO_CONNECT in os.environ:
+        yield
+        return
+    os.environ[AUTO_CONNECT] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(AUTO_CONNECT, None)
 
 
 def connect(address: str | None, processors: int, namespace: str | None = None) -> Cluster:

@@ -66,11 +66,12 @@ class RayEngine:
         self._namespace = namespace or f"orbitune-{uuid4().hex}"
         self._cluster = connect(address, processors=_processors(resources or {}), namespace=self._namespace)
         self._ray = self._cluster.ray
+        self._lost = _lost(self._ray)
         self._variables = VARIABLES | ({} if address else {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
         self._time_to_start_s = time_to_start_s
         self._resources = dict(resources or {})
         self._members: dict[str, _Handle] = {}
-        self._starting: dict[str, Any] = {}
+        self._starting: dict[str, Any] = {}  # None until there is an actor
         self._lives: dict[str, int] = {}
         self._lock = threading.Condition()
         self._calling = 0
@@ -86,8 +87,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
-        """Keep `close` from leaving the cluster meanwhile: whoever asks Ray for something without one gets a new one,
-        and when that is gone in its turn, Ray ends this process.
+        """Keep `close` from leaving the cluster meanwhile.
 
         Raises:
             Unreachable: The engine is closed.
@@ -103,27 +103,51 @@ class RayEngine:
                 self._calling -= 1
                 self._lock.notify_all()
 
+    @contextlib.contextmanager
+    def _start(self, member: str) -> Iterator[None]:
+        """Keep others from placing a member meanwhile, and `close` from overlooking it.
+
+        Raises:
+            RunError: It cannot be placed now.
+        """
+        living = self.alive(member)
+        with self._lock:
+            if self._closed or living or member in self._starting:
+                why = "the engine is closed" if self._closed else "there is a living member of that name"
+                raise RunError(f"{member} cannot be placed: {why}")
+            self._starting[member] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._starting[member]
+
     def place(self, member: str, factory: str, header: Header, body: bytes = b"") -> None:
         check_name(member)
         text = pack(header, body)
-        if self._closed or self.alive(member):
-            why = "the engine is closed" if self._closed else "there is a living member of that name"
-            raise RunError(f"{member} cannot be placed: {why}")
-        with self._open():
-            self._starting[member] = actor = self._actor(member)
+        with self._start(member):
             try:
-                begun = actor.begin.remote(member, self._namespace, factory, text, body)
-                done, words, pid = self._ray.get(begun, timeout=self._time_to_start_s)
-                if not done:
-                    raise RunError(f"{member} cannot be placed: {factory}: {words}")
-                self._members[member] = _Handle(actor, pid, actor.live.remote())
+                with _said_plainly():
+                    self._begin(member, factory, text, body)
             except BaseException as error:
-                self._ray.kill(actor)
-                if isinstance(error, self._ray.exceptions.RayError):
+                self._kill(self._starting[member])
+                if isinstance(error, self._lost):
                     raise RunError(f"{member} cannot be placed: {self._why(error, member)}") from None
                 raise
-            finally:
-                del self._starting[member]
+
+    def _begin(self, member: str, factory: str, text: str, body: bytes) -> None:
+        self._starting[member] = actor = self._actor(member)
+        begun = actor.begin.remote(member, self._namespace, factory, text, body)
+        done, words, pid = self._ray.get(begun, timeout=self._time_to_start_s)
+        if not done:
+            raise RunError(f"{member} cannot be placed: {factory}: {words}")
+        self._members[member] = _Handle(actor, pid, actor.live.remote())
+
+    def _kill(self, actor: Any) -> None:
+        """End an actor, as far as there is one and a cluster that can be told."""
+        with contextlib.suppress(*self._lost), _said_plainly():
+            if actor is not None and self._ray.is_initialized():
+                self._ray.kill(actor)
 
     def _actor(self, member: str) -> Any:
         """A new actor, each life of a member under a name of its own."""
@@ -152,23 +176,22 @@ class RayEngine:
         self, member: str, method: str, header: Header, body: bytes = b"", timeout_s: float | None = None
     ) -> Reply:
         text = pack(header, body)
-        if member not in self._members:
-            known = ", ".join(sorted(self._members)) or "none"
-            raise Unreachable(
-                "the engine is closed" if self._closed else f"{member} was never placed; there are {known}"
-            )
         with self._open():
-            return _call(self._ray, self._members[member].actor, DRIVER, member, method, text, body, timeout_s)
+            handle = self._members.get(member)
+            if handle is None:
+                known = ", ".join(sorted(self._members)) or "none"
+                raise Unreachable(f"{member} was never placed; there are {known}")
+            return _call(self._ray, handle.actor, DRIVER, member, method, text, body, timeout_s)
 
     def alive(self, member: str) -> bool:
         handle = self._members.get(member)
-        with contextlib.suppress(Unreachable), self._open():
+        with contextlib.suppress(Unreachable, *self._lost), self._open(), _said_plainly():
             return handle is not None and not self._ray.wait([handle.life], timeout=0)[0]
         return False
 
     def kill(self, member: str) -> None:
         if (handle := self._members.get(member)) is not None:
-            with contextlib.suppress(Unreachable), self._open():
+            with contextlib.suppress(Unreachable, *self._lost), self._open(), _said_plainly():
                 self._ray.kill(handle.actor)
                 self._ray.wait([handle.life], timeout=TO_CLOSE_S)
 
@@ -177,28 +200,41 @@ class RayEngine:
             if self._closed:
                 return
             self._closed = True
+        try:
+            with contextlib.suppress(*self._lost), _said_plainly():
+                self._end_starting()
+                self._end_members()
+                self._end_calls()
+        finally:
+            pids = [handle.pid for handle in self._members.values()]
+            self._members.clear()
+            self._cluster.close()
+            if self._cluster.folder is not None:
+                _wait_gone(pids)
+
+    def _end_starting(self) -> None:
+        """End whatever is being started; what came to be nevertheless is a member then."""
+        deadline_s = time.monotonic() + TO_CLOSE_S
+        while (actors := list(self._starting.values())) and time.monotonic() < deadline_s:
+            for actor in actors:
+                self._kill(actor)
+            time.sleep(_AGAIN_S)
+
+    def _end_members(self) -> None:
+        """Let all workers close, and end their processes."""
         handles = list(self._members.values())
+        if not handles:
+            return
         ends = [handle.actor.end.remote() for handle in handles]
-        if ends:
-            self._ray.wait(ends, num_returns=len(ends), timeout=TO_CLOSE_S)
+        self._ray.wait(ends, num_returns=len(ends), timeout=TO_CLOSE_S)
         for handle in handles:
-            self._ray.kill(handle.actor)
-        if handles:
-            self._ray.wait([handle.life for handle in handles], num_returns=len(handles), timeout=TO_CLOSE_S)
-        self._end_calls()
-        self._members.clear()
-        self._cluster.close()
-        if self._cluster.folder is not None:
-            _wait_gone([handle.pid for handle in handles])
+            self._kill(handle.actor)
+        self._ray.wait([handle.life for handle in handles], num_returns=len(handles), timeout=TO_CLOSE_S)
 
     def _end_calls(self) -> None:
-        """Wait for whoever is in the middle of a call: its member is gone, and so is one that is being started."""
-        deadline_s = time.monotonic() + TO_CLOSE_S
+        """Wait for whoever is in the middle of a call; its member is gone."""
         with self._lock:
-            while self._calling and time.monotonic() < deadline_s:
-                for actor in list(self._starting.values()):
-                    self._ray.kill(actor)
-                self._lock.wait(_AGAIN_S)
+            self._lock.wait_for(lambda: not self._calling, TO_CLOSE_S)
 
 
 class _Handle(NamedTuple):
@@ -299,19 +335,38 @@ def _call(
 ) -> Reply:
     """One call from wherever we are."""
     try:
-        results = actor.call.options(num_returns=2).remote(sender, method, text, body)
-        (done, words), reply = ray.get(results, timeout=timeout_s)
+        with _said_plainly():
+            results = actor.call.options(num_returns=2).remote(sender, method, text, body)
+            (done, words), reply = ray.get(results, timeout=timeout_s)
     except ray.exceptions.GetTimeoutError:
         raise TimedOut(f"{member} has not answered {method} within {timeout_s} s") from None
     except ray.exceptions.RayTaskError as error:
         raise CallFailed(f"{member}, {method}: {_first_line(error)}") from error
-    except ray.exceptions.RayError as error:
+    except _lost(ray) as error:
         raise Unreachable(f"{member} cannot be reached: {_first_line(error)}") from None
     return reply_of(member, method, Outcome(done, words, reply))
 
 
+def _lost(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises where a member or the cluster is gone; over ray:// it says so with Python's own error
+    (ray/util/client/worker.py, decode_exception, of 2.60)."""
+    return ray.exceptions.RayError, ConnectionError
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Let a client that has lost its head say so with ConnectionError each time; once it has, Ray goes on with bare
+    Exceptions (ray/util/client/__init__.py, of 2.60)."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ConnectionError(str(error)) from None
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _processors(resources: Mapping[str, Mapping[str, float]]) -> int:

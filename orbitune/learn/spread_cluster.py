@@ -97,8 +97,13 @@ def share_of(count: int, gpus: int, processors: int) -> dict[str, float]:
     """What each of so many workers gets: all a GPU, several of them one where there are more, or each a processor.
 
     Raises:
-        RunError: There are more workers than processors.
+        RunError: There are none, or more workers than processors.
     """
+    if count == 0:
+        raise RunError(
+            f"the Ray cluster has {gpus} GPUs and {processors} processors, so there is nowhere to train; "
+            "start it with some (ray start --num-cpus 4), or leave --address away"
+        )
     if gpus:
         return {"GPU": 1 / -(-count // gpus)}
     if count > processors:

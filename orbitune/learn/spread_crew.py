@@ -82,6 +82,7 @@ class Crew:
         self.engine, self._header = engine, {"gpu": gpu}
         self._line: deque[Share] = deque()
         self._over: set[str] = set()
+        self._gone: set[str | None] = {None}  # homes in which nobody lives: none yet, and workers lost for good
         self._alive: WeakValueDictionary[str, Parcel] = WeakValueDictionary()
         self._numbers = itertools.count()
         self._news = threading.Condition()
@@ -159,7 +160,7 @@ class Crew:
         with self._news:
             while True:
                 for share in self._line if not self._closed else ():
-                    if share.home is None or share.home.member in (None, member):
+                    if share.home is None or share.home.member == member or share.home.member in self._gone:
                         self._line.remove(share)
                         if share.home is not None:
                             share.home.member = member
@@ -200,6 +201,8 @@ class Crew:
         except Exception as reason:
             with self._news:
                 self._left -= 1
+                self._gone.add(member)
+                self._news.notify_all()
                 if self._left == 0:
                     self._break(RunError(f"no worker is left, the last one: {reason}; the run can be resumed"))
             return False

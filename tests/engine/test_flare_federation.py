@@ -165,6 +165,36 @@ def test_only_the_driver_places_workers() -> None:
     assert answered is not None and answered.done
 
 
+HOST, WORK = "orbitune.execute.host:make_host", "orbitune.learn.nodes:make_work"
+SECRET = {"name": "module", "source": "os:getcwd"}
+
+
+@pytest.mark.parametrize(
+    ("factory", "header", "refused"),
+    [
+        (HOST, {"work": "os:getcwd"}, "os:getcwd"),
+        (HOST, {"work": WORK, "model": SECRET}, "os:getcwd"),
+        (HOST, {"work": ["os:getcwd"]}, "os:getcwd"),
+        (MAKE, {"model": SECRET}, "os:getcwd"),
+        (HOST, {"work": "orbitune.learn.spread_worker:make_spread_worker"}, "orbitune.learn.spread_worker"),
+        ("orbitune.learn.spread_worker:make_spread_worker", {}, "orbitune.learn.spread_worker"),
+    ],
+)
+def test_no_code_comes_in_by_the_header(factory: str, header: dict[str, object], refused: str) -> None:
+    host = Host(SitePeers("a", flare_calls.Calls(lambda member, data, limit_s: b"")), (MAKE,))
+    text = json.dumps({"factory": factory, "owner": "x", "header": header})
+    with pytest.raises(RunError, match="a does not run .*" + refused):
+        host.handle("site", "driver", "place", text, b"")
+
+
+def test_an_owner_may_let_a_model_or_all_in() -> None:
+    for named in (("os:getcwd", MAKE), ("*",)):
+        host = Host(SitePeers("a", flare_calls.Calls(lambda member, data, limit_s: b"")), named)
+        text = json.dumps({"factory": MAKE, "owner": "x", "header": {"model": SECRET, "closed": os.devnull}})
+        placed = host.handle("site", "driver", "place", text, b"")
+        assert placed is not None and placed.done
+
+
 def test_sites_stay_when_the_driver_leaves_and_take_the_next_one(federation: Federation) -> None:
     federation.engine.close()
     federation.engine.close()
@@ -219,6 +249,18 @@ def test_kits_keep_their_secrets(federation: Federation) -> None:
 def test_names_that_sites_cannot_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="site"):
         provision([name], tmp_path)
+
+
+@pytest.mark.parametrize("host", ["", "::1", "my_host", "-a", "a-", "a..b", "a.", "driver", "a" * 65, "localhost\n"])
+def test_names_that_a_server_cannot_have(tmp_path: Path, host: str) -> None:
+    with pytest.raises(InputError, match=r"as relay\.example\.org or 10\.0\.0\.3"):
+        provision(["a"], tmp_path / "kits", host)
+    assert not (tmp_path / "kits").exists()
+
+
+@pytest.mark.parametrize("host", ["10.0.0.3", "a", "relay-1.example.org", "server", "a" * 64])
+def test_names_that_a_server_can_have(tmp_path: Path, host: str) -> None:
+    assert (provision(["b"], tmp_path, host)["server"] / "startup" / "server.crt").exists()
 
 
 def test_the_command_says_which_kit_goes_where(tmp_path: Path) -> None:

@@ -191,6 +191,44 @@ def test_a_changed_frame_is_not_delivered_and_the_call_is_asked_for_again(wire: 
     assert wire.done == ["before", "after"]
 
 
+UNKNOWN = {"kind": "unknown session"}
+
+
+@pytest.mark.parametrize("proof", [{}, {"refused": None}, {"refused": 32 * "00"}])
+def test_a_server_that_says_the_session_is_unknown_is_not_believed(
+    wire: Wire, calls: Calls, proof: dict[str, object]
+) -> None:
+    """It relays the call, keeps the reply, and says what it likes instead: the call must not be sent again."""
+    calls.call("worker", "worker", "before", {})
+    forged = [2]
+
+    def forge(data: bytes) -> bytes:
+        forged[0] -= 1
+        return seal(b"", UNKNOWN | proof) if forged[0] >= 0 else data
+
+    wire.meddle_back = forge
+    assert calls.call("worker", "worker", "after", {}, b"body").body == b"body"
+    assert wire.done == ["before", "after"]
+
+
+def test_a_server_that_says_so_of_a_call_at_work_is_not_believed(
+    wire: Wire, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flare_calls, "PROBE_S", 0.05)
+    wire.meddle_back = lambda data: seal(b"", UNKNOWN) if peek(data)["kind"] == "here" else data
+    assert calls.call("worker", "worker", "slow", {}, b"body").body == b"body"
+
+
+def test_repeated_hellos_do_not_make_a_call_one_of_an_unknown_session(wire: Wire, calls: Calls) -> None:
+    calls.call("worker", "worker", "once", {})
+    for _ in range(2 * SESSIONS_EACH):
+        wire.answers.receive("caller", wire.last("hello"))
+    with pytest.raises(RunError, match="has been here before"):
+        wire.answers.receive("caller", wire.last("call"))
+    calls.call("worker", "worker", "again", {})
+    assert wire.done == ["once", "again"]
+
+
 def test_a_changed_answer_is_not_believed(wire: Wire, calls: Calls) -> None:
     calls.call("worker", "worker", "before", {})
     changed = [0]
@@ -251,15 +289,48 @@ def test_a_call_does_not_survive_its_member(wire: Wire, calls: Calls, monkeypatc
     assert wire.done == ["slow"]
 
 
-def test_sessions_and_calls_are_bounded(wire: Wire) -> None:
-    for _ in range(3 * SESSIONS_EACH):
-        wire.answers.receive("caller", seal(b"", {"kind": "hello", "nonce": "1"}))
-    assert len(wire.answers._sessions) == SESSIONS_EACH
+def greet(wire: Wire) -> tuple[bytes, Header]:
+    """A new session: its key, and the fields of a call in it that takes long."""
     welcome = peek(wire.answers.receive("caller", seal(b"", {"kind": "hello", "nonce": "1"})))
     fields = {"kind": "call", "session": welcome["session"], "settled": 0, "hold_s": 0.0}
     fields |= {"scope": "worker", "method": "slow", "text": "{}"}
+    return bytes.fromhex(welcome["key"]), fields
+
+
+def test_sessions_and_calls_are_bounded(wire: Wire) -> None:
+    for _ in range(3 * SESSIONS_EACH):
+        greet(wire)
+    assert len(wire.answers._sessions) == SESSIONS_EACH
+    for _ in range(3 * SESSIONS_EACH):
+        key, fields = greet(wire)
+        wire.answers.receive("caller", seal(key, fields | {"number": 1, "kind": "probe"}))
+    assert len(wire.answers._sessions) == 2 * SESSIONS_EACH - 1
+
+
+@pytest.mark.parametrize("settled", [0, 10**9])
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_no_member_has_more_calls_at_work_than_allowed(wire: Wire, settled: int, sessions: int) -> None:
+    """However many sessions it has, and whatever it says that it does not wait for."""
+    release, at_work = threading.Event(), [0]
+
+    def handle(*_: object) -> Outcome:
+        at_work[0] += 1
+        assert release.wait(10.0)
+        return Outcome(True, "{}")
+
+    wire.answers = Answers(handle)
+    greeted = [greet(wire) for _ in range(sessions)]
     kinds = []
     for number in range(1, MAX_CALLS + 3):
-        answer = wire.answers.receive("caller", seal(bytes.fromhex(welcome["key"]), fields | {"number": number}))
+        key, fields = greeted[number % sessions]
+        answer = wire.answers.receive("caller", seal(key, fields | {"number": number, "settled": settled}))
         kinds.append(peek(answer)["kind"])
     assert kinds == ["pending"] * MAX_CALLS + ["failed"] * 2
+    assert at_work == [MAX_CALLS]
+    release.set()
+    key, fields = greet(wire)
+    deadline_s = time.monotonic() + 10.0
+    while wire.answers._running["caller"] and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    answer = wire.answers.receive("caller", seal(key, fields | {"number": 1, "hold_s": 5.0}))
+    assert peek(answer)["kind"] == "done"

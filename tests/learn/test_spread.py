@@ -241,6 +241,39 @@ def test_work_that_no_worker_survives_is_given_up(
         go(Spread(crew).learner(setting_of("dies", server_encoder="per_client")), [None])
 
 
+class OneLife(LocalEngine):
+    """Where a worker that was lost cannot be started again."""
+
+    def place(self, member: str, factory: str, header: Header, body: bytes = b"") -> None:
+        if member in self.lived:
+            raise RunError("its machine is gone")
+        self.lived.add(member)
+        super().place(member, factory, header, body)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lived: set[str] = set()
+
+
+def test_a_training_goes_on_elsewhere_when_its_worker_was_lost_for_good_with_another(
+    start: Start, setting_of: Make
+) -> None:
+    settings = [setting_of(name, noise_multiplier=0.5) for name in ("moves", "brings it down")]
+    with Crew(OneLife(), MEMBERS) as crew:
+        moves, other = (Spread(crew).learner(setting) for setting in settings)
+        assert isinstance(moves, OneWorker) and isinstance(other, OneWorker)
+        moves._home.member = other._home.member = MEMBERS[0]
+        heard = [go(moves, [None])]
+        crew.engine.kill(MEMBERS[0])
+        go(other, [None])
+        thread = threading.Thread(target=lambda: heard.append(go(moves, [None], first=1)), daemon=True)
+        thread.start()
+        thread.join(timeout=10.0)
+        assert not thread.is_alive(), "it waits for a worker that is no more"
+        expected = start.learner(settings[0].spec)
+        assert heard == [go(expected, [None]), go(expected, [None], first=1)]
+
+
 def test_stopping_ends_whoever_waits(setting_of: Make) -> None:
     crew = Crew(make_engine("local"), MEMBERS)
     learner = Spread(crew).learner(setting_of("stopped", local_steps=2000))
@@ -279,6 +312,8 @@ def test_gpus_are_shared_out_alike_and_processors_one_each() -> None:
     assert share_of(6, gpus=0, processors=6) == {"CPU": 1.0}
     with pytest.raises(RunError, match="has 6 processors, --workers 7 asks for more"):
         share_of(7, gpus=0, processors=6)
+    with pytest.raises(RunError, match="has 0 GPUs and 0 processors, so there is nowhere to train"):
+        share_of(0, gpus=0, processors=0)
 
 
 def test_workers_that_cannot_be_are_refused() -> None:
