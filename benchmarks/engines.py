@@ -214,6 +214,7 @@ def round_row(run: RunFolder, content: Mapping[str, Any]) -> dict[str, Any]:
         "wall_s": content["wall_s"],
         "planned_s": content["planned_s"],
         "executed_s": content["executed_s"],
+        "seen_s": content["seen_s"],
         "time_scale": content["time_scale"],
         "link_bytes": sum(executed.link_bytes().values()),
         "call_ms": 1e3 * content["call_overhead_s"] / content["time_scale"],

@@ -149,6 +149,8 @@ def _table(content: Mapping[str, Any]) -> RenderableType:
 
 def _caption(content: Mapping[str, Any]) -> str:
     said = [f"{content['wall_s']:.0f} s real time, final accuracy {content['final_accuracy']:.3f}"]
+    if content["seen_s"] is not None:
+        said.append(f"by the driver's own clock all were done at {content['seen_s']:.4g} s; it looks twice a second")
     said.append(f"one call takes {content['call_overhead_s']:.3g} simulated s; shorter stages have no ratio")
     if content["overruns"]:
         said.append(f"{content['overruns']} computations took longer than planned")

@@ -71,6 +71,7 @@ def write_outcome(
         "wall_s": state.wall_s,
         "planned_s": planned.timeline.time_s,
         "executed_s": max(span.end_s for span in attempts[-1].executed.spans),
+        "seen_s": state.seen_s or None,
         "round": _ratio(rounds),
         "stages": [_stage_row(stage, count, call_s) for stage, count in stages],
         "call_overhead_s": call_s,

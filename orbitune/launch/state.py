@@ -50,6 +50,8 @@ class State:
         call_s: Real seconds that a call without work takes.
         wall_s: Real seconds so far.
         finished: Whether everything is delivered.
+        seen_s: Simulated time, by the driver's own clock, at which all hosts were seen to be done; 0 before, and where
+            nobody looked.
         repeated: The last round as it was, while it is repeated for the delivery after it: "attempt", "satellites",
             "end_s".
     """
@@ -66,6 +68,7 @@ class State:
     call_s: float = 0.0
     wall_s: float = 0.0
     finished: bool = False
+    seen_s: float = 0.0
     repeated: dict[str, Any] | None = None
 
     def save(self, run: RunFolder) -> None:

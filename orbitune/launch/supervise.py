@@ -207,6 +207,7 @@ class Supervisor:
         while True:
             time.sleep(POLL_S)
             answers = self.members.ask(self.hosts, "status", {"settled": self.state.rounds_done})
+            seen_s = self.now_s()
             self._refuse_errors(answers.failed, answers.replies)
             self._count_overruns(answers.replies.values())
             fault = Fault(hosts=list(answers.failed), links=lost_links(answers.replies.values()))
@@ -226,7 +227,7 @@ class Supervisor:
             self.heard(Watched(self.now_s(), end_s, rounds, self._wall_s(), done, total, waiting))
             if done == total:
                 self._write_executed(self.members.ask(self.hosts, "executed", {}).replies)
-                self._end()
+                self._end(seen_s)
                 return Fault()
 
     def _refuse_errors(self, failed: dict[str, RunError], replies: dict[str, Reply]) -> None:
@@ -281,9 +282,9 @@ class Supervisor:
         """How many rounds the run has."""
         return self.planned.timeline.rounds
 
-    def _end(self) -> None:
+    def _end(self, seen_s: float) -> None:
         """All that was planned is done; where a plan made on the way had no time for all, that is said."""
-        self.state.finished = True
+        self.state.finished, self.state.seen_s = True, seen_s
         stopped = self.attempts[self.state.attempt].planned.timeline.stopped
         if stopped and not self.planned.timeline.stopped:
             self.state.happened(self.run, self.now_s(), f"not all could be done: {stopped}")

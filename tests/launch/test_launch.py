@@ -41,6 +41,8 @@ def test_a_run_is_the_plan_and_the_training(tmp_path: Path) -> None:
     assert len(done.activities) == len(plan.activities)
     assert min(one.start_s for one in done.activities) >= min(one.start_s for one in plan.activities) - 1e-9
     assert content["executed_s"] >= plan.time_s - 1e-6
+    assert content["seen_s"] >= plan.time_s, "by the driver's own clock nothing was done before its time"
+    assert content["seen_s"] >= content["executed_s"] - 1e-6
     assert json.loads((run.path / "launch.json").read_text()) == json.loads(json.dumps(content))
     assert [row["round"] for row in run.rows("methods/collaborative/metrics.jsonl")] == [0, 1, 2]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("members")]
