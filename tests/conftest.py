@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -62,3 +64,22 @@ def browser() -> Iterator[Browser]:
 def repository() -> Path:
     """The root folder of the repository."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes of pictures: small and few, for tests to which it does not matter what is learned. With
+    the package's images most of a short training goes into judging them."""
+    folder, source = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
+    for name in ("field", "town"):
+        (folder / name).mkdir()
+        for number in range(36):
+            pixels = source.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def with_pictures(pictures: Path) -> tuple[str, ...]:
+    """Words of a command line with which a scenario learns from these."""
+    return ("--set", "data.dataset=folder", "--set", "data.assignment=iid", "--set", f"data.folder={pictures}")

@@ -85,7 +85,7 @@ def test_nothing_beats_the_answer_where_something_is_private(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [1, pytest.param(3, marks=pytest.mark.exhaustive)])
 def test_random_scenarios(number: int, tmp_path: Path) -> None:
     drawn = case(SEED, number)
     file = tmp_path / "scenario.toml"

@@ -83,10 +83,10 @@ def small_files_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def two_runs(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple[str, ...]) -> tuple[Path, Path]:
     """A finished run, and the same one stopped by a full disk at its last checkpoint."""
     roots = [tmp_path_factory.mktemp("runs") for _ in range(2)]
-    command = ("compare", *QUICK, "--methods", "collaborative", "--runs")
+    command = ("compare", *QUICK, *with_pictures, "--methods", "collaborative", "--runs")
     finished, stopped = start(*command, str(roots[0])), start(*command, str(roots[1]), setup=small_files_only)
     assert end(finished)[0] == 0
     path = only_run(roots[1])

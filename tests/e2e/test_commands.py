@@ -36,26 +36,27 @@ def answer(*arguments: str, cwd: Path | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def compared(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple[str, ...]) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("compared")
-    return answer("compare", "tiny", *QUICK, "--runs", str(root), "--json")
+    return answer("compare", "tiny", *QUICK, *with_pictures, "--runs", str(root), "--json")
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def every(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple[str, ...]) -> dict[str, Any]:
     """All methods, one round; where everything trains all of them can work."""
     root = tmp_path_factory.mktemp("every")
     sets = ("--set", "train.rounds=1", "--set", "train.batch_size=1", "--set", "train.trains=full")
-    return answer("compare", "tiny", *sets, "--methods", "all", "--runs", str(root), "--json")
+    return answer("compare", "tiny", *sets, *with_pictures, "--methods", "all", "--runs", str(root), "--json")
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def seeded(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple[str, ...]) -> dict[str, Any]:
     """Two seeds, and a method that cannot work because nothing trains in front of the cut."""
     root = tmp_path_factory.mktemp("seeded")
     sets = ("--set", "train.trains=head", "--set", "data.assignment=dirichlet", "--set", "data.dirichlet_alpha=0.5")
     arguments = (
         *QUICK,
+        *with_pictures,
         *sets,
         "--methods",
         "onboard,sfl_leo",
@@ -232,8 +233,8 @@ def test_a_run_from_before_seeds_and_curves_still_goes_on(compared: dict[str, An
     assert answer("compare", "--resume", str(run), "--json")["results"] == compared["results"]
 
 
-def test_a_phase_can_be_planned_alone(compared: dict[str, Any]) -> None:
-    found = answer("plan", "tiny", *QUICK, "--phase", "deliver", "--json")
+def test_a_phase_can_be_planned_alone(compared: dict[str, Any], with_pictures: tuple[str, ...]) -> None:
+    found = answer("plan", "tiny", *QUICK, *with_pictures, "--phase", "deliver", "--json")
     for row, whole in zip(found["results"], compared["results"], strict=True):
         assert row["phase"] == "deliver"
         assert row["starts_s"] == pytest.approx(whole["deploy_s"] + whole["train_s"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-FEW = ["tiny", "--set", "train.rounds=6", "--set", "train.batch_size=1", "--set", "train.trains=full"]
+FEW = ["tiny", "--set", "train.rounds=10", "--set", "train.batch_size=1", "--set", "train.trains=full"]
 WAIT_S = 120
 
 
@@ -47,9 +47,9 @@ def wait_for_rounds(root: Path, rounds: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple[str, ...]) -> Path:
     root = tmp_path_factory.mktemp("whole")
-    process = start(root, *FEW)
+    process = start(root, *FEW, *with_pictures)
     _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, errors
     return only_run(root)
@@ -58,9 +58,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_training_resumes_to_the_same_weights(
-    tmp_path: Path, uninterrupted: Path, how: signal.Signals
+    tmp_path: Path, uninterrupted: Path, with_pictures: tuple[str, ...], how: signal.Signals
 ) -> None:
-    process = start(tmp_path, *FEW)
+    process = start(tmp_path, *FEW, *with_pictures)
     wait_for_rounds(tmp_path, 2)
     os.kill(process.pid, how)  # the parent alone: what it started has to notice
     _, errors = process.communicate(timeout=WAIT_S)

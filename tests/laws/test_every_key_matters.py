@@ -10,7 +10,6 @@ import functools
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -242,14 +241,10 @@ def outputs(sets: tuple[str, ...], preset: str = "tiny") -> str:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a folder of pictures: small and few, since every curve learns and judges them all."""
-    folder, source = tmp_path_factory.mktemp("curves"), np.random.default_rng(5)
-    for name in ("field", "town"):
-        (folder / "pictures" / name).mkdir(parents=True)
-        for number in range(36):
-            pixels = source.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
+def work(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with a folder of pictures in it."""
+    folder = tmp_path_factory.mktemp("curves")
+    (folder / "pictures").symlink_to(pictures)
     return folder
 
 
