@@ -17,8 +17,8 @@ from orbitune.scenario.load import load
 SMALL = ("train.rounds=2", "train.local_steps=1", "train.optimizer=sgd", "train.learning_rate=1e-4")
 """Few steps, at a rate with which rounding does not grow into another training."""
 
-SCALE = 0.25
-"""Simulated seconds a second: the small mission takes about ten."""
+SCALE = 0.4
+"""Simulated seconds a second: the small mission takes about six."""
 
 
 def begin(root: Path, engine: str, *sets: str, scale: float = SCALE) -> RunFolder:

@@ -235,12 +235,13 @@ def test_without_ray_it_says_how_to_get_it(request_: Request, tmp_path: Path, mo
 
 
 @pytest.mark.slow
-def test_trained_points_have_accuracies_and_run_folders(tmp_path: Path) -> None:
+def test_trained_points_have_accuracies_and_run_folders(tmp_path: Path, pictures: Path) -> None:
     pytest.importorskip("torch")
     from orbitune.errors import PlanError
 
     axes = parse_axes(["links.downlink_rate_mbps=5,50"])
-    request = request_of("tiny", SETS, axes, ("onboard",), train=True)
+    images = ["data.dataset=folder", "data.assignment=iid", f"data.folder={pictures}"]
+    request = request_of("tiny", [*SETS, *images], axes, ("onboard",), train=True)
     folder = new_folder(request, tmp_path / "sweep")
     execute(folder, request, Engine())
     accuracies = [row["results"][0]["final_accuracy"] for row in lines(folder)]
