@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orbitune.cost.system import Computer, Radios, System, Terminals
 from orbitune.errors import PlanError, TimelineRejected
-from orbitune.links.contacts import KINDS, Contact, ContactPlan, Nodes
+from orbitune.links.contacts import KINDS, Contact, Nodes
 from orbitune.methods import Job, Ways, plan
 from orbitune.methods.asynchronous import contributions, largest_staleness
 from orbitune.methods.asynchronous_base import Asynchronous
@@ -31,6 +31,7 @@ from orbitune.timeline.activity import Timeline
 from orbitune.timeline.bounds import lower_bound
 from orbitune.timeline.simulate import Schedule
 from orbitune.timeline.verify import verify
+from tests.timeline.small_systems import plan_of
 
 HORIZON_S = 6_000.0
 SYNCHRONOUS = FedBuff(share=1.0, max_staleness=0)
@@ -69,20 +70,8 @@ def systems(draw: st.DrawFn) -> System:
     for station in nodes.stations:
         for one, two in ((station, nodes.server), (nodes.server, station)):
             links.append(Contact(one, two, "backhaul", 0.0, HORIZON_S, draw(st.sampled_from([1e6, 1e9])), 0.0, 0.01))
-    rows = sorted(links, key=lambda link: (link.start_s, link.source, link.target))
     return System(
-        ContactPlan(
-            nodes,
-            HORIZON_S,
-            np.array([row.source for row in rows], np.int32),
-            np.array([row.target for row in rows], np.int32),
-            np.array([KINDS.index(row.kind) for row in rows], np.int8),
-            np.array([row.start_s for row in rows]),
-            np.array([row.end_s for row in rows]),
-            np.array([row.rate_bps for row in rows]),
-            np.array([row.range_m for row in rows]),
-            np.array([row.delay_s for row in rows]),
-        ),
+        plan_of(nodes, links, HORIZON_S),
         Computer(draw(st.sampled_from([1e6, 1e8, 1e10])), 1e9, 10.0),
         Computer(1e11, 1e11, 100.0),
         Terminals(draw(st.integers(1, 2)), 2, 2, (draw(st.integers(1, 2)),) * stations, draw(st.booleans())),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbitune.cost.system import System
-from orbitune.links.contacts import KINDS, Contact, ContactPlan
+from orbitune.links.contacts import Contact
 from orbitune.methods import METHODS, Job, planning
 from orbitune.methods.stream_guide import Foresight, Guide
 from orbitune.methods.stream_sights import Sight
@@ -19,6 +18,7 @@ from orbitune.scenario.load import load
 from orbitune.timeline.bounds import Need, lower_bound
 from orbitune.timeline.simulate import Schedule
 from orbitune.timeline.verify import verify
+from tests.timeline.small_systems import plan_of
 
 BYTES_PER_S = 1e6
 
@@ -44,23 +44,7 @@ def _seen(passes: list[tuple[int, int, float, float]]) -> System:
             ((nodes.stations[station], nodes.planes[plane][0]), "uplink"),
         )
     ]
-    return replace(JOB.system, contacts=_plan(plan, [*rest, *links]))
-
-
-def _plan(plan: ContactPlan, contacts: list[Contact]) -> ContactPlan:
-    rows = sorted(contacts, key=lambda contact: (contact.start_s, contact.source, contact.target))
-    return ContactPlan(
-        plan.nodes,
-        plan.horizon_s,
-        np.array([row.source for row in rows], np.int32),
-        np.array([row.target for row in rows], np.int32),
-        np.array([KINDS.index(row.kind) for row in rows], np.int8),
-        np.array([row.start_s for row in rows]),
-        np.array([row.end_s for row in rows]),
-        np.array([row.rate_bps for row in rows]),
-        np.array([row.range_m for row in rows]),
-        np.array([row.delay_s for row in rows]),
-    )
+    return replace(JOB.system, contacts=plan_of(plan.nodes, [*rest, *links], plan.horizon_s))
 
 
 def _guide(system: System, owed: dict[float, dict[int, int]], last_first: bool = False) -> Guide:
