@@ -56,7 +56,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, with_pictures: tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
 def test_a_stopped_training_resumes_to_the_same_weights(
     tmp_path: Path, uninterrupted: Path, with_pictures: tuple[str, ...], how: signal.Signals
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_run_is_the_plan_and_the_training(tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("members")]
 
 
+@pytest.mark.exhaustive  # benchmarks/kills.py does the same at twenty moments
 @pytest.mark.parametrize(("host", "share"), [("ground", 0.7)])
 def test_a_host_that_is_killed_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, share: float
